@@ -1,0 +1,107 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "brick/base/id.h"
+#include "brick/base/result.h"
+#include "brick/wire/message.h"
+
+namespace voldfs::client {
+
+// Where a brick is and how to be let in.
+struct BrickAddress {
+  Id brick;
+  uint16_t ordinal = 0;
+  std::string host;         // address literal
+  uint16_t port = 0;
+  std::string unix_socket;  // path; tried first when it exists on this host; empty: none
+};
+
+enum class OnBrickDown : uint8_t { kWait, kError };
+
+struct ClientOptions {
+  Id volume;
+  Id client;                // random, of the mount's life
+  std::vector<uint8_t> secret;
+  uint32_t connections_max = 8;           // to one brick, each with a slot
+  uint32_t idle_close_ms = 10'000;        // an unused connection's life
+  OnBrickDown on_brick_down = OnBrickDown::kWait;
+  uint32_t down_timeout_ms = 0;           // kWait: EIO after this long; 0: wait for ever
+  uint32_t connect_timeout_ms = 3'000;    // of one attempt
+  bool use_unix_sockets = true;
+};
+
+// Whose request it is; and how a wait for a brick that is down ends early.
+struct Caller {
+  uint32_t uid = 0, gid = 0, pid = 0, umask = 0;
+  uint64_t lock_owner = 0;
+  // Set from another thread when the application was interrupted: a request that waits for a brick that is
+  // down, and has not been sent, ends with EINTR. May be null.
+  const std::atomic<bool>* interrupted = nullptr;
+};
+
+class BrickClient;
+
+// A request on its way. send() starts it, wait() ends it; requests to several bricks are sent first and
+// awaited after. Not movable while in flight; one thread. Destroying an unawaited call awaits it.
+class PendingCall {
+ public:
+  PendingCall(BrickClient& brick, wire::Request request, const Caller& caller, std::span<std::byte> data_into = {});
+  ~PendingCall();
+  PendingCall(const PendingCall&) = delete;
+  PendingCall& operator=(const PendingCall&) = delete;
+
+  void send();
+  // The reply, its status 0. Otherwise the error: an errno, or a wire::Status; `reply()` then has the body that
+  // goes with it. A lost connection is made again and the request sent again with its slot and sequence, as
+  // ClientOptions::on_brick_down says: EIO when given up, EINTR when interrupted.
+  Result<void> wait();
+  wire::Reply& reply();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// What a brick told without being asked, on the control connection's thread; short, never blocking.
+struct Notifications {
+  std::function<void(const wire::LockBody&)> lock_granted;
+  std::function<void(const wire::RecallBody&, std::string_view name)> recall;
+  std::function<void(uint16_t ordinal)> map_changed;
+  // The brick has restarted or the session was lost: opens and locks are to be reclaimed, in this thread,
+  // before other requests go on. `lost`: the session is a new one, the brick forgot the locks.
+  std::function<void(uint16_t ordinal, bool lost)> reclaim;
+};
+
+// All connections to one brick and the session that spans them. Connections are taken most recently used
+// first, opened when all are busy, closed when idle. Any thread.
+class BrickClient {
+ public:
+  BrickClient(BrickAddress address, std::shared_ptr<const ClientOptions> options, Notifications notifications);
+  ~BrickClient();  // says kBye when connected; waits for nothing that is down
+
+  const BrickAddress& address() const;
+  bool is_up() const;                       // as last seen
+  Result<void> connect(uint32_t timeout_ms);  // for the mount: a session, or why not
+
+  // One request and its answer, blocking. `data_into`: where a payload is to be received, else Reply::owned_data.
+  Result<wire::Reply> call(wire::Request request, const Caller& caller, std::span<std::byte> data_into = {});
+  // As call(); on a protocol status, `*refusal` (if not null) gets the reply whose body explains it.
+  Result<wire::Reply> call(wire::Request request, const Caller& caller, wire::Reply* refusal,
+                           std::span<std::byte> data_into = {});
+
+  uint64_t round_trips() const;             // since the start, for metrics and tests
+
+ private:
+  friend class PendingCall;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace voldfs::client

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "brick/base/id.h"
+#include "brick/base/result.h"
+#include "brick/base/unique_fd.h"
+#include "brick/wire/types.h"
+
+// One brick's directory, as brick/FORMAT.md describes it. The operations on it are in files of their own
+// (names_*.cc, directory_*.cc, object_*.cc, txn_*.cc), as free functions that take a Store.
+namespace voldfs::store {
+
+class Directories;  // directories.h: from id to open directory and record; index; cache
+class Handles;      // handle.h: file handles with their MAC; opening by handle
+class NameLocks;    // name_lock.h: striped locks of (directory, name) and of objects
+class OpenFiles;    // open_files.h: opens of all sessions; who holds an id open; unlinked files
+
+struct StoreOptions {
+  std::string path;              // of the brick's directory
+  bool init = false;             // make it a brick if it is none
+  std::string map_file;          // for init, and to learn of a newer map
+  Id brick;                      // for init: which of the map's bricks this is; none: found by path in the map
+  uint32_t min_free_percent = 1; // new files are refused (ENOSPC) below this much free space or inodes
+  uint32_t grace_ms = 20'000;    // after a start, how long clients may reclaim
+};
+
+// What brick.json says.
+struct Identity {
+  Id volume, brick;
+  uint16_t ordinal = 0;
+  std::string file_system;
+};
+
+// Lives as long as the process serves the brick. Any thread.
+class Store {
+ public:
+  // Makes the directory a brick: `.voldfs/` and the root's attributes. Refuses, with a sentence that says what to do: not a
+  // directory, another volume's or brick's, read-only, full, no extended attributes or file handles.
+  static Explained<void> init(const StoreOptions& options);
+  // Locks and opens a brick; settles nothing yet. Refuses as init does, and a brick that another process serves.
+  static Explained<std::unique_ptr<Store>> open(const StoreOptions& options);
+  ~Store();
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
+
+  const Identity& identity() const;
+  const std::vector<uint8_t>& secret() const;
+  int root() const;        // O_RDONLY descriptor of the brick's directory
+  int dot() const;         // of .voldfs
+  bool unclean() const;    // the host went down while the brick served
+  bool in_grace() const;   // clients may still reclaim: unlinked files are kept, locks are not given out
+  void end_grace();
+  uint64_t verifier() const;  // boot id and file system's mount, hashed: differs when unsynced writes may be lost
+  std::string map() const;    // the newest map document
+  // Takes a map document if it is newer and of this volume (version and incarnation rules of dht/README.md). EINVAL, ESTALE.
+  Result<void> put_map(std::string_view document);
+  uint64_t map_version() const;
+
+  Directories& directories();
+  Handles& handles();
+  NameLocks& name_locks();
+  OpenFiles& open_files();
+
+ private:
+  struct Impl;
+  explicit Store(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace voldfs::store
