@@ -1,0 +1,89 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+#include "brick/base/id.h"
+#include "brick/wire/types.h"
+
+namespace voldfs::dht {
+
+// The inode number of an object: from its id, so it survives rename, migration and remount. The root's is 1.
+uint64_t inode_number(const Id& id);
+
+class Node;
+using NodePtr = std::shared_ptr<Node>;
+
+// What a mount knows of one file or directory. Made by the first lookup, shared by everyone who works on the
+// object, gone when the kernel has forgotten it and nobody holds it. Any thread: everything that changes is
+// guarded by mutex_, which is a leaf lock: held for copies only, never across a request.
+class Node {
+ public:
+  Node(const Id& id, wire::ObjectType type) : id_(id), type_(type) {}
+
+  const Id& id() const { return id_; }
+  wire::ObjectType type() const { return type_; }
+  bool is_directory() const { return type_ == wire::ObjectType::kDirectory; }
+
+  // Where the object is: ordinal of its brick (a directory's home) and its handle there.
+  struct Location {
+    uint16_t brick = 0;
+    wire::Handle handle{};
+  };
+  Location location() const;
+  void set_location(const Location& location);
+
+  // A name that leads here: the last one that was looked up. A directory's only one. Root: parent null.
+  struct Name {
+    NodePtr parent;
+    std::string name;
+  };
+  Name name() const;
+  void set_name(NodePtr parent, std::string_view name);
+
+  // Directories: the newest record known (by change counter; epoch and set included).
+  wire::DirRecord record() const;
+  void update_record(const wire::DirRecord& record);  // ignores an older one
+
+  // The kernel's lookup count; fuse/ alone uses it, under the NodeTable's shard lock.
+  uint64_t kernel_lookups = 0;
+
+ private:
+  const Id id_;
+  const wire::ObjectType type_;
+  mutable std::mutex mutex_;
+  Location location_;                         // guarded by mutex_
+  Name name_;                                 // guarded by mutex_
+  std::unique_ptr<wire::DirRecord> record_;   // guarded by mutex_; directories alone
+};
+
+// All nodes of a mount, by id: two lookups of one object (hard links, a rename) find the same node. Sharded; any
+// thread. Nodes are kept while the kernel counts them or somebody holds them (weak references otherwise).
+class NodeTable {
+ public:
+  NodePtr get(const Id& id, wire::ObjectType type);  // finds or makes
+  NodePtr find(const Id& id);                        // null: not known
+  // fuse/: the kernel got (n > 0) or forgot lookups of the node; a counted node is held by the table.
+  void count(const NodePtr& node, uint64_t n);
+  void forget(Node* node, uint64_t n);
+  size_t size() const;
+
+ private:
+  static constexpr size_t kShards = 64;
+  struct Entry {
+    std::weak_ptr<Node> node;
+    NodePtr held;  // not null while kernel_lookups > 0
+  };
+  struct Shard {
+    mutable std::mutex mutex;
+    std::unordered_map<Id, Entry> nodes;  // guarded by mutex
+  };
+  Shard& shard(const Id& id);
+  std::array<Shard, kShards> shards_;
+};
+
+}  // namespace voldfs::dht
