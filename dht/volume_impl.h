@@ -1,0 +1,154 @@
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "dht/volume.h"
+
+// What the files that implement Volume share: the map, the bricks, the nodes, and the ways to ask a brick that mend
+// what can be mended on the way. Not for anybody outside dht/.
+namespace voldfs::dht {
+
+class LockWaits;  // volume_lock.cc
+
+// Bounds of everything that is tried again.
+inline constexpr int kRetriesMax = 16;            // answers that tell the client to learn something and ask again
+inline constexpr int kBusyRetriesMax = 200;       // a name in somebody else's transaction: about 10 s, then EBUSY
+inline constexpr uint32_t kBusyDelayMs = 1;       // doubled up to
+inline constexpr uint32_t kBusyDelayMaxMs = 64;
+inline constexpr size_t kAncestorsMax = 4096;     // PATH_MAX; a longer chain of parents is a loop
+inline constexpr uint32_t kGrantDefaultMs = 0;
+
+// Something that a brick holds for this mount and may forget: an open file, a lock.
+class Reclaimable {
+ public:
+  virtual ~Reclaimable() = default;
+  // The brick has restarted (`lost`: and forgot the session). Called on the thread that reconnected, before other
+  // requests go on; must not wait for anything but requests to this brick.
+  virtual void reclaim(uint16_t ordinal, bool lost) = 0;
+};
+
+// A brick's answer among several.
+struct Answer {
+  uint16_t ordinal = 0;
+  Result<void> status;
+  wire::Reply reply;      // also of a refusal
+};
+
+using MakeDirRequest = std::function<wire::Request(const wire::DirRef& dir)>;
+using MakeObjectRequest = std::function<wire::Request(const wire::ObjectRef& object)>;
+using MakeBrickRequest = std::function<wire::Request(uint16_t ordinal)>;
+
+// What a brick's word that it does not hold the directory means for an operation.
+enum class IfAbsent {
+  kNoEntry,      // no name of it exists there: ENOENT
+  kMaterialize,  // the operation makes a name: the directory is to be made there first
+};
+
+// Any thread.
+struct Volume::Impl {
+  explicit Impl(VolumeOptions options_in);
+  ~Impl();
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  // --- Map and bricks (volume.cc) ---
+  std::shared_ptr<const VolumeMap> map() const;
+  // Null: the map knows no such brick. Valid until the volume is closed.
+  client::BrickClient* brick(uint16_t ordinal) const;
+  uint16_t ordinal_of(const Id& brick) const;       // 0: the map knows no such brick
+  Id brick_id(uint16_t ordinal) const;              // none: the same
+  bool is_up(uint16_t ordinal) const;
+  std::vector<uint16_t> all_ordinals() const;       // of bricks that are not gone, ascending
+  // Takes a newer map (a notification, a refusal): new bricks get clients, save_map is told.
+  Result<void> adopt_map(std::string_view json);
+  Result<void> fetch_map(uint16_t ordinal);
+
+  // --- Asking bricks (volume.cc) ---
+  // One request. kMapOld is resolved here. The other calls below end in this one or in ask().
+  Result<wire::Reply> call(uint16_t ordinal, wire::Request request, const Caller& caller,
+                           wire::Reply* refusal = nullptr, std::span<std::byte> data_into = {});
+  // One request to each brick, sent before the first is awaited; in ascending order, so that threads which hold some bricks'
+  // connections while they wait for others' never wait in a circle. For the same reason nobody
+  // keeps a PendingCall across calls.
+  std::vector<Answer> ask(std::vector<uint16_t> ordinals, const MakeBrickRequest& make, const Caller& caller);
+  // A request to one brick about a directory: kDirBehind is resolved by a refresh, kDirAbsent as `absent` says, kEpochOld is
+  // noted in the node and returned.
+  Result<wire::Reply> call_dir(uint16_t ordinal, const NodePtr& dir, IfAbsent absent, const MakeDirRequest& make,
+                               const Caller& caller, wire::Reply* refusal = nullptr);
+  // The same, to the authority of a name; kEpochOld is resolved too. `asked`: who answered.
+  Result<wire::Reply> call_name(const NodePtr& dir, std::string_view name, IfAbsent absent,
+                                const MakeDirRequest& make, const Caller& caller, uint16_t* asked = nullptr,
+                                wire::Reply* refusal = nullptr);
+  // A request about an object, sent to where it is: a file's brick, a directory's home. kStaleHandle, kMoved and kDirAbsent are
+  // resolved by looking the node's {parent, name} up again; ESTALE when the name leads to another object now.
+  // `asked`: the brick that answered.
+  Result<wire::Reply> call_object(const NodePtr& node, const MakeObjectRequest& make, const Caller& caller,
+                                  wire::Reply* refusal = nullptr, std::span<std::byte> data_into = {},
+                                  uint16_t* asked = nullptr);
+
+  // --- Placement and nodes (volume.cc) ---
+  uint16_t hashed(const NodePtr& dir, std::string_view name) const;  // authority in the directory's epoch
+  uint16_t hashed(const wire::DirRecord& dir, std::string_view name) const;
+  wire::DirRef dir_ref(const NodePtr& dir) const;
+  wire::ObjectRef object_ref(const NodePtr& node) const;             // id and handle; of a directory the id alone
+  // Ordinals of the bricks that a directory is materialized on; home first.
+  std::vector<uint16_t> set_of(const NodePtr& dir) const;
+  // What a reply's EntryBody of an object tells: the node, with location, name and record noted, and attributes. `dir` may be
+  // null (no name is known). EPROTO: it is none (a stub, no id).
+  Result<Entry> entry_from(const wire::EntryBody& body, const NodePtr& dir, std::string_view name, uint16_t ordinal,
+                           uint32_t grant_ms = kGrantDefaultMs);
+  // Looks a node up again by its name. ESTALE: the name leads elsewhere, or is gone.
+  Result<void> relocate(const NodePtr& node, const Caller& caller);
+
+  // --- Directories over bricks (materialize.cc, volume_lookup.cc) ---
+  // Makes the directory at the brick: home's set grows (the backup is told), missing ancestors come along as skeletons.
+  Result<void> materialize(const NodePtr& dir, uint16_t ordinal, const Caller& caller);
+  // Brings a brick's copy of the directory up to home's record and attributes.
+  Result<void> refresh(const NodePtr& dir, uint16_t ordinal, const Caller& caller);
+  // The record as home (or, while it is down, the backup) has it now, noted in the node.
+  Result<wire::DirRecord> fetch_record(const NodePtr& dir, const Caller& caller);
+  // Attributes of a directory over its set: latest times, link count by the sum of subdirectories. `home`: what home (or
+  // the backup) answered.
+  Result<wire::Attr> merge_directory(const NodePtr& dir, const wire::EntryBody& home, const Caller& caller);
+
+  // --- What bricks may forget, and tell ---
+  void hold(std::shared_ptr<Reclaimable> what);     // kept weakly, until drop()
+  void drop(const Reclaimable* what);
+  void set_lock_granted(std::function<void(const wire::LockBody&)> take);
+  void set_recall(std::function<void(const wire::RecallBody&, std::string_view name)> take);
+
+  // Tests: called before each request; an error ends it unsent. A client that dies after its n-th request.
+  std::function<Result<void>(uint16_t ordinal, const wire::Request&)> before_request;
+
+  const VolumeOptions options;
+  std::shared_ptr<const client::ClientOptions> client_options;
+  NodeTable nodes;
+  NodePtr root;
+  std::atomic<uint64_t> next_ticket = 1;
+  std::shared_ptr<LockWaits> lock_waits;            // made on first use (volume_lock.cc)
+  std::once_flag lock_waits_made;
+
+ private:
+  void connect_bricks(const VolumeMap& map);        // REQUIRES: mutex_
+  client::Notifications notifications();
+  void reclaim_all(uint16_t ordinal, bool lost);
+
+  mutable std::mutex mutex_;                        // leaf: never held across a request or a callback
+  std::shared_ptr<const VolumeMap> map_;            // guarded by mutex_
+  std::unordered_map<uint16_t, std::unique_ptr<client::BrickClient>> bricks_;  // guarded by mutex_; only grows
+  std::unordered_map<const Reclaimable*, std::weak_ptr<Reclaimable>> held_;    // guarded by mutex_
+  std::function<void(const wire::LockBody&)> lock_granted_;                    // guarded by mutex_
+  std::function<void(const wire::RecallBody&, std::string_view)> recall_;      // guarded by mutex_
+
+  friend class Volume;
+};
+
+}  // namespace voldfs::dht
