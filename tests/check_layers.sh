@@ -48,6 +48,8 @@ while IFS= read -r file; do
 		[[ " ${may_include[$folder]} " == *" $target "* ]] ||
 			complain "$file:$line: $folder may not include $included"
 	done < <(grep -nE '^ *# *include *"' "$file" | sed -E 's/^([0-9]+):[^"]*"([^"]*)".*/\1:\2/')
-done < <(find brick dht fuse mgmt tools tests -name '*.cc' -o -name '*.h' | sort)
+done < <(for folder in brick dht fuse mgmt tools tests; do
+	[[ ! -d $folder ]] || find "$folder" -name "*.cc" -o -name "*.h"
+done | sort)
 
 exit $failed
