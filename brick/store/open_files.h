@@ -53,7 +53,7 @@ class OpenFiles {
 
   // Takes the file's last name DIR/NAME away by renaming it to open/ID.
   Result<void> keep(int dir, const char* name, const Id& id);
-  // Puts a new nameless file (O_TMPFILE) into open/ID, so that it survives a restart.
+  // Puts a new nameless file (O_TMPFILE) into open/ID, so that it survives a restart. After insert().
   Result<void> keep_new(int fd, const Id& id);
   // The nameless file got a name (it was linked to DIR/NAME before the call): open/ID goes.
   Result<void> named(const Id& id);
@@ -92,7 +92,7 @@ class OpenFiles {
   ObjectShard& shard(const Id& id) const;
   Result<void> hold(const Id& id);      // one more open
   void release(const Id& id);           // one less; removes a nameless file after its last
-  Result<void> set_nameless(const Id& id, bool nameless);
+  void set_nameless(const Id& id, bool nameless);
   void remove_if_unused(const Id& id);
 
   const int open_dir_;
