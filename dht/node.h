@@ -6,6 +6,7 @@
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <utility>
 
 #include "brick/base/id.h"
 #include "brick/wire/types.h"
@@ -15,6 +16,7 @@ namespace voldfs::dht {
 // The inode number of an object: from its id, so it survives rename, migration and remount. The root's is 1.
 uint64_t inode_number(const Id& id);
 
+class Durability;  // open_file.h: whether what was written to a file is safe
 class Node;
 using NodePtr = std::shared_ptr<Node>;
 
@@ -49,6 +51,23 @@ class Node {
   wire::DirRecord record() const;
   void update_record(const wire::DirRecord& record);  // ignores an older one
 
+  // Files: shared by all opens of the file; made on first use (open_file.cc).
+  std::shared_ptr<Durability> durability();
+
+  // Files: what the file looked like when its pages in the kernel's cache were last known to be its content. A
+  // change of size, mtime or ctime since then means that they may not be.
+  struct DataStamp {
+    uint64_t size = 0;
+    int64_t mtime = 0, ctime = 0;
+    uint32_t mtime_ns = 0, ctime_ns = 0;
+    bool valid = false;
+    friend bool operator==(const DataStamp&, const DataStamp&) = default;
+  };
+  DataStamp exchange_data_stamp(const DataStamp& stamp) {
+    std::lock_guard guard(mutex_);
+    return std::exchange(data_stamp_, stamp);
+  }
+
   // The kernel's lookup count; fuse/ alone uses it, under the NodeTable's shard lock.
   uint64_t kernel_lookups = 0;
 
@@ -59,6 +78,8 @@ class Node {
   Location location_;                         // guarded by mutex_
   Name name_;                                 // guarded by mutex_
   std::unique_ptr<wire::DirRecord> record_;   // guarded by mutex_; directories alone
+  std::shared_ptr<Durability> durability_;    // guarded by mutex_; files alone
+  DataStamp data_stamp_;                      // guarded by mutex_; files alone
 };
 
 // All nodes of a mount, by id: two lookups of one object (hard links, a rename) find the same node. Sharded; any
@@ -74,6 +95,7 @@ class NodeTable {
 
  private:
   static constexpr size_t kShards = 64;
+  static constexpr size_t kSweepMin = 256;
   struct Entry {
     std::weak_ptr<Node> node;
     NodePtr held;  // not null while kernel_lookups > 0
@@ -81,6 +103,7 @@ class NodeTable {
   struct Shard {
     mutable std::mutex mutex;
     std::unordered_map<Id, Entry> nodes;  // guarded by mutex
+    size_t sweep_at = kSweepMin;          // guarded by mutex: when so many are there, ended ones are taken out
   };
   Shard& shard(const Id& id);
   std::array<Shard, kShards> shards_;

@@ -85,6 +85,8 @@ class Volume {
 
   // Open files (volume_io.cc)
   void release(const OpenFilePtr& file, const Caller& caller);
+  // At each close(2): EIO when writes through this mount are known to be lost. No round trip.
+  Result<void> flush(const OpenFilePtr& file);
   Result<size_t> read(const OpenFilePtr& file, uint64_t offset, std::span<std::byte> into, const Caller& caller);
   Result<wire::WriteReply> write(const OpenFilePtr& file, uint64_t offset, std::span<const std::byte> data, uint32_t io_flags, const Caller& caller);
   Result<void> fsync(const OpenFilePtr& file, bool data_only, const Caller& caller);

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+
+#include "dht/node.h"
+#include "dht/volume.h"
+#include "dht/volume_impl.h"
+
+namespace voldfs::dht {
+
+// Whether what was written to a file is still going to reach the disk. One for a file and a mount, held by its
+// Node, so that an fsync through one open speaks for what was written through another, as on a local file system.
+// A write's reply carries the brick's verifier; another verifier later means that the brick's host went down in
+// between and that writes which were not synced may be lost. Each open then hears EIO once (as errseq_t in Linux's
+// lib/errseq.c). Any thread.
+class Durability {
+ public:
+  // A write was answered, or (unsynced = false) any other reply with a verifier was seen.
+  void note(uint64_t verifier, bool wrote);
+  // Around an fsync: what begin_sync() returned goes to end_sync() when the brick answered success.
+  uint64_t begin_sync() const;
+  void end_sync(uint64_t begun, uint64_t verifier);
+  uint32_t losses() const;
+
+ private:
+  void check(uint64_t verifier);    // REQUIRES: mutex_
+
+  mutable std::mutex mutex_;
+  uint64_t verifier_ = 0;           // guarded by mutex_: of the oldest write that is not synced
+  uint64_t writes_ = 0;             // guarded by mutex_
+  bool unsynced_ = false;           // guarded by mutex_
+  uint32_t losses_ = 0;             // guarded by mutex_
+};
+
+// An open of a file on its brick. Outlives the brick's restarts: it is opened again by handle, under the number
+// that it had, and the locks that were taken through it are taken again. Any thread.
+class OpenFile final : public Reclaimable, public std::enable_shared_from_this<OpenFile> {
+ public:
+  // Of an open that the brick has just answered (`entry.open` is its number).
+  static OpenFilePtr make(Volume::Impl& volume, const NodePtr& node, uint16_t brick, uint32_t number, uint32_t flags,
+                          const Caller& opener);
+  ~OpenFile() override;
+
+  const NodePtr& node() const { return node_; }
+  uint16_t brick() const { return brick_; }
+  uint32_t number() const { return number_.load(std::memory_order_relaxed); }
+  uint32_t flags() const { return flags_; }
+  Durability& durability() { return *durability_; }
+  // EIO once for each loss of writes that this open has not heard of.
+  Result<void> take_loss();
+
+  // Opens the file again under its number.
+  Result<void> reopen();
+  void reclaim(uint16_t ordinal, bool lost) override;
+  // No reclaim from here on: the brick is told that the open has ended.
+  void close();
+
+ private:
+  OpenFile(Volume::Impl& volume, const NodePtr& node, uint16_t brick, uint32_t number, uint32_t flags, const Caller& opener);
+
+  Volume::Impl& volume_;
+  const NodePtr node_;
+  const uint16_t brick_;
+  const uint32_t flags_;               // of open(2), without those that act only once (O_CREAT, O_EXCL, O_TRUNC)
+  const Caller opener_;
+  std::atomic<uint32_t> number_;
+  std::atomic<bool> closed_ = false;
+  std::atomic<uint32_t> losses_heard_;
+  const std::shared_ptr<Durability> durability_;
+};
+
+}  // namespace voldfs::dht
