@@ -70,8 +70,9 @@ struct Volume::Impl {
   // Takes a newer map (a notification, a refusal): new bricks get clients, save_map is told.
   Result<void> adopt_map(std::string_view json);
   Result<void> fetch_map(uint16_t ordinal);
+  Explained<void> reach_root(uint32_t wait_ms);
 
-  // --- Asking bricks (volume.cc) ---
+  // --- Asking bricks (volume_call.cc) ---
   // One request. kMapOld is resolved here. The other calls below end in this one or in ask().
   Result<wire::Reply> call(uint16_t ordinal, wire::Request request, const Caller& caller,
                            wire::Reply* refusal = nullptr, std::span<std::byte> data_into = {});
@@ -94,7 +95,7 @@ struct Volume::Impl {
                                   wire::Reply* refusal = nullptr, std::span<std::byte> data_into = {},
                                   uint16_t* asked = nullptr);
 
-  // --- Placement and nodes (volume.cc) ---
+  // --- Placement and nodes (volume_call.cc) ---
   uint16_t hashed(const NodePtr& dir, std::string_view name) const;  // authority in the directory's epoch
   uint16_t hashed(const wire::DirRecord& dir, std::string_view name) const;
   wire::DirRef dir_ref(const NodePtr& dir) const;
@@ -108,6 +109,11 @@ struct Volume::Impl {
   // Looks a node up again by its name. ESTALE: the name leads elsewhere, or is gone.
   Result<void> relocate(const NodePtr& node, const Caller& caller);
 
+  // --- Names (volume_lookup.cc) ---
+  Result<Entry> lookup(const NodePtr& dir, std::string_view name, const Caller& caller);
+  // A directory's attributes and record from its home (from the backup while home is down), merged over its set.
+  Result<Entry> stat_directory(const NodePtr& dir, const Caller& caller);
+
   // --- Directories over bricks (materialize.cc, volume_lookup.cc) ---
   // Makes the directory at the brick: home's set grows (the backup is told), missing ancestors come along as skeletons.
   Result<void> materialize(const NodePtr& dir, uint16_t ordinal, const Caller& caller);
@@ -116,7 +122,7 @@ struct Volume::Impl {
   // The record as home (or, while it is down, the backup) has it now, noted in the node.
   Result<wire::DirRecord> fetch_record(const NodePtr& dir, const Caller& caller);
   // Attributes of a directory over its set: latest times, link count by the sum of subdirectories. `home`: what home (or
-  // the backup) answered.
+  // the backup) answered. Costs nothing when home is the whole set.
   Result<wire::Attr> merge_directory(const NodePtr& dir, const wire::EntryBody& home, const Caller& caller);
 
   // --- What bricks may forget, and tell ---
@@ -138,6 +144,9 @@ struct Volume::Impl {
 
  private:
   void connect_bricks(const VolumeMap& map);        // REQUIRES: mutex_
+  Result<void> fetch_root(uint16_t ordinal);
+  void catch_up_map();
+  Result<void> stamp(uint16_t ordinal, wire::Request& request);  // before_request, map version
   client::Notifications notifications();
   void reclaim_all(uint16_t ordinal, bool lost);
 
@@ -147,6 +156,8 @@ struct Volume::Impl {
   std::unordered_map<const Reclaimable*, std::weak_ptr<Reclaimable>> held_;    // guarded by mutex_
   std::function<void(const wire::LockBody&)> lock_granted_;                    // guarded by mutex_
   std::function<void(const wire::RecallBody&, std::string_view)> recall_;      // guarded by mutex_
+
+  std::atomic<uint16_t> map_behind_ = 0;            // ordinal of a brick that has told of a newer map; 0: none
 
   friend class Volume;
 };

@@ -44,6 +44,9 @@ struct Caller {
   // Set from another thread when the application was interrupted: a request that waits for a brick that is
   // down, and has not been sent, ends with EINTR. May be null.
   const std::atomic<bool>* interrupted = nullptr;
+  // The caller can ask another brick instead: whatever OnBrickDown says, a request to a brick that is down, or goes
+  // down before it has answered, ends with EHOSTDOWN at once. For requests that change nothing.
+  bool only_if_up = false;
 };
 
 class BrickClient;

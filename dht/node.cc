@@ -1,0 +1,120 @@
+#include "dht/node.h"
+
+#include <algorithm>
+#include <cstring>
+#include <tuple>
+#include <utility>
+
+namespace voldfs::dht {
+
+uint64_t inode_number(const Id& id) {
+  constexpr uint64_t kRootInode = 1;  // FUSE_ROOT_ID
+  if (id == kRootId) return kRootInode;
+  uint64_t low, high;
+  std::memcpy(&low, id.bytes.data(), 8);
+  std::memcpy(&high, id.bytes.data() + 8, 8);
+  const uint64_t number = low ^ high;
+  return number > kRootInode ? number : number + 2;  // 0 is no inode
+}
+
+Node::Location Node::location() const {
+  std::lock_guard lock(mutex_);
+  return location_;
+}
+
+void Node::set_location(const Location& location) {
+  std::lock_guard lock(mutex_);
+  location_ = location;
+}
+
+Node::Name Node::name() const {
+  std::lock_guard lock(mutex_);
+  return name_;
+}
+
+void Node::set_name(NodePtr parent, std::string_view name) {
+  {
+    std::lock_guard lock(mutex_);
+    if (name_.name != name) name_.name = name;
+    name_.parent.swap(parent);
+  }
+  // The old parent may end here, outside of the lock.
+}
+
+wire::DirRecord Node::record() const {
+  std::lock_guard lock(mutex_);
+  if (record_) return *record_;
+  wire::DirRecord none{};
+  none.id = id_;
+  return none;
+}
+
+void Node::update_record(const wire::DirRecord& record) {
+  std::lock_guard lock(mutex_);
+  if (!record_) {
+    record_ = std::make_unique<wire::DirRecord>(record);
+    return;
+  }
+  const auto age = [](const wire::DirRecord& r) { return std::tie(r.home_generation, r.change); };
+  if (age(record) < age(*record_)) return;
+  *record_ = record;
+}
+
+NodeTable::Shard& NodeTable::shard(const Id& id) { return shards_[IdHash{}(id) % kShards]; }
+
+NodePtr NodeTable::get(const Id& id, wire::ObjectType type) {
+  Shard& shard = this->shard(id);
+  std::lock_guard lock(shard.mutex);
+  if (shard.nodes.size() >= shard.sweep_at) {
+    std::erase_if(shard.nodes, [](const auto& entry) { return entry.second.node.expired(); });
+    shard.sweep_at = std::max<size_t>(kSweepMin, 2 * shard.nodes.size());
+  }
+  Entry& entry = shard.nodes[id];
+  NodePtr node = entry.node.lock();
+  if (!node || node->type() != type) {  // an id never changes its type; a confused brick may say so
+    node = std::make_shared<Node>(id, type);
+    entry.node = node;
+  }
+  return node;
+}
+
+NodePtr NodeTable::find(const Id& id) {
+  Shard& shard = this->shard(id);
+  std::lock_guard lock(shard.mutex);
+  const auto found = shard.nodes.find(id);
+  return found == shard.nodes.end() ? nullptr : found->second.node.lock();
+}
+
+void NodeTable::count(const NodePtr& node, uint64_t n) {
+  if (n == 0) return;
+  Shard& shard = this->shard(node->id());
+  std::lock_guard lock(shard.mutex);
+  node->kernel_lookups += n;
+  Entry& entry = shard.nodes[node->id()];
+  if (entry.node.expired()) entry.node = node;
+  if (!entry.held) entry.held = node;
+}
+
+void NodeTable::forget(Node* node, uint64_t n) {
+  Shard& shard = this->shard(node->id());
+  NodePtr last;  // ends outside of the lock: a parent of it may be in the same shard
+  std::lock_guard lock(shard.mutex);
+  node->kernel_lookups -= std::min(n, node->kernel_lookups);
+  if (node->kernel_lookups > 0) return;
+  const auto found = shard.nodes.find(node->id());
+  if (found == shard.nodes.end() || found->second.held.get() != node) return;
+  last = std::move(found->second.held);
+  if (last.use_count() == 1) shard.nodes.erase(found);  // nobody can lock the weak reference meanwhile
+}
+
+size_t NodeTable::size() const {
+  size_t count = 0;
+  for (const Shard& shard : shards_) {
+    std::lock_guard lock(shard.mutex);
+    count += static_cast<size_t>(std::count_if(shard.nodes.begin(), shard.nodes.end(),
+                                               [](const auto& entry) { return !entry.second.node.expired(); }));
+  }
+  return count;
+}
+
+}  // namespace voldfs::dht

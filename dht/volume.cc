@@ -1,0 +1,246 @@
+#include "dht/volume.h"
+
+#include <algorithm>
+#include <chrono>
+#include <deque>
+#include <utility>
+
+#include <spdlog/spdlog.h>
+
+#include "dht/volume_impl.h"
+
+namespace voldfs::dht {
+
+namespace {
+
+client::BrickAddress address_of(const BrickEntry& brick) {
+  client::BrickAddress address;
+  address.brick = brick.id;
+  address.ordinal = brick.ordinal;
+  address.host = brick.host;
+  address.port = brick.port;
+  address.unix_socket = brick.unix_socket;
+  return address;
+}
+
+}  // namespace
+
+// --- Volume -------------------------------------------------------------------------------------------------
+
+Volume::Volume() = default;
+Volume::~Volume() = default;
+
+NodePtr Volume::root() { return impl_->root; }
+NodeTable& Volume::nodes() { return impl_->nodes; }
+std::shared_ptr<const VolumeMap> Volume::map() const { return impl_->map(); }
+uint64_t Volume::next_ticket() { return impl_->next_ticket.fetch_add(1, std::memory_order_relaxed); }
+
+Explained<std::unique_ptr<Volume>> Volume::open(VolumeMap map, std::vector<uint8_t> secret, VolumeOptions options,
+                                                uint32_t wait_ms) {
+  if (map.bricks.empty() || map.layouts.empty())
+    return explain("The volume map names no brick: nothing can be mounted.");
+  options.client.volume = map.volume;
+  options.client.secret = std::move(secret);
+  if (options.client.client.is_none()) options.client.client = Id::random();
+
+  auto volume = std::unique_ptr<Volume>(new Volume);
+  volume->impl_ = std::make_unique<Impl>(std::move(options));
+  Impl& impl = *volume->impl_;
+  {
+    std::lock_guard lock(impl.mutex_);
+    impl.map_ = std::make_shared<const VolumeMap>(std::move(map));
+    impl.connect_bricks(*impl.map_);
+  }
+  if (auto reached = impl.reach_root(wait_ms); !reached) return explain(reached.error());
+  return volume;
+}
+
+// --- Map and bricks -----------------------------------------------------------------------------------------
+
+Volume::Impl::Impl(VolumeOptions options_in)
+    : options(std::move(options_in)),
+      client_options(std::make_shared<const client::ClientOptions>(options.client)),
+      root(nodes.get(kRootId, wire::ObjectType::kDirectory)) {}
+
+// Clients end first: their control threads call back into what is behind them.
+Volume::Impl::~Impl() {
+  std::unordered_map<uint16_t, std::unique_ptr<client::BrickClient>> bricks;
+  {
+    std::lock_guard lock(mutex_);
+    bricks.swap(bricks_);
+  }
+}
+
+// Any brick that has the root will do: every brick has it. Its home answers with the record that counts, its
+// backup with one that is good enough to begin with.
+Explained<void> Volume::Impl::reach_root(uint32_t wait_ms) {
+  using Clock = std::chrono::steady_clock;
+  const auto end = Clock::now() + std::chrono::milliseconds(wait_ms);
+  const std::shared_ptr<const VolumeMap> map = this->map();
+  std::vector<uint16_t> ordinals{map->root_home};
+  for (const uint16_t ordinal : all_ordinals())
+    if (ordinal != map->root_home) ordinals.push_back(ordinal);
+
+  std::string why = "no brick is in the map";
+  for (const uint16_t ordinal : ordinals) {
+    client::BrickClient* brick = this->brick(ordinal);
+    if (!brick) continue;
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now()).count();
+    const uint32_t at_least = 100;  // also the last brick is asked
+    if (auto up = brick->connect(static_cast<uint32_t>(std::max<int64_t>(left, at_least))); !up) {
+      why = fmt::format("brick {} at {}:{}: {}", ordinal, brick->address().host, brick->address().port,
+                        up.error().is_errno() ? strerror(up.error().code) : "refused");
+      continue;
+    }
+    if (auto known = fetch_root(ordinal); known) return {};
+    else why = fmt::format("brick {} does not have the root directory (error {})", ordinal, known.error().code);
+  }
+  return explain(fmt::format(
+      "No brick of volume {} answers; the last one tried: {}. Check that the bricks run and that the map and its "
+      "secret are this volume's.", map->name, why));
+}
+
+Result<void> Volume::Impl::fetch_root(uint16_t ordinal) {
+  const wire::DirBody body{{kRootId, 0, 0, 0}};
+  auto reply = call(ordinal, wire::Request(wire::Op::kDirGet, body), Caller{});
+  if (!reply) return fail(reply.error());
+  auto entry = reply->body<wire::EntryBody>();
+  if (!entry) return fail(entry.error());
+  return entry_from(*entry, nullptr, {}, ordinal).map([](const Entry&) {});
+}
+
+std::shared_ptr<const VolumeMap> Volume::Impl::map() const {
+  std::lock_guard lock(mutex_);
+  return map_;
+}
+
+client::BrickClient* Volume::Impl::brick(uint16_t ordinal) const {
+  std::lock_guard lock(mutex_);
+  const auto found = bricks_.find(ordinal);
+  return found == bricks_.end() ? nullptr : found->second.get();
+}
+
+uint16_t Volume::Impl::ordinal_of(const Id& id) const {
+  const auto map = this->map();
+  const BrickEntry* brick = map->brick(id);
+  return brick ? brick->ordinal : 0;
+}
+
+Id Volume::Impl::brick_id(uint16_t ordinal) const {
+  const auto map = this->map();
+  const BrickEntry* brick = map->brick(ordinal);
+  return brick ? brick->id : Id{};
+}
+
+bool Volume::Impl::is_up(uint16_t ordinal) const {
+  const client::BrickClient* brick = this->brick(ordinal);
+  return brick && brick->is_up();
+}
+
+std::vector<uint16_t> Volume::Impl::all_ordinals() const {
+  std::vector<uint16_t> ordinals;
+  for (const BrickEntry& brick : map()->bricks)
+    if (brick.state != BrickState::kGone) ordinals.push_back(brick.ordinal);
+  std::sort(ordinals.begin(), ordinals.end());
+  return ordinals;
+}
+
+client::Notifications Volume::Impl::notifications() {
+  client::Notifications notify;
+  notify.lock_granted = [this](const wire::LockBody& lock) {
+    std::function<void(const wire::LockBody&)> take;
+    {
+      std::lock_guard guard(mutex_);
+      take = lock_granted_;
+    }
+    if (take) take(lock);
+  };
+  notify.recall = [this](const wire::RecallBody& recall, std::string_view name) {
+    std::function<void(const wire::RecallBody&, std::string_view)> take;
+    {
+      std::lock_guard guard(mutex_);
+      take = recall_;
+    }
+    if (take) take(recall, name);
+  };
+  notify.map_changed = [this](uint16_t ordinal) { map_behind_.store(ordinal, std::memory_order_relaxed); };
+  notify.reclaim = [this](uint16_t ordinal, bool lost) { reclaim_all(ordinal, lost); };
+  return notify;
+}
+
+void Volume::Impl::connect_bricks(const VolumeMap& map) {
+  for (const BrickEntry& brick : map.bricks) {
+    if (brick.state == BrickState::kGone || bricks_.contains(brick.ordinal)) continue;
+    bricks_[brick.ordinal] =
+        std::make_unique<client::BrickClient>(address_of(brick), client_options, notifications());
+  }
+}
+
+Result<void> Volume::Impl::adopt_map(std::string_view json) {
+  auto found = VolumeMap::parse(json);
+  if (!found) {
+    spdlog::warn("map_refused why=\"{}\"", found.error());
+    return fail(EPROTO);
+  }
+  {
+    std::lock_guard lock(mutex_);
+    switch (compare_maps(*map_, *found)) {
+      case MapOrder::kNewer: break;
+      case MapOrder::kSame:
+      case MapOrder::kOlder: return {};
+      case MapOrder::kSibling:
+      case MapOrder::kOtherVolume:
+        spdlog::error("map_refused volume={} version={} why=\"not a successor of the map in use\"",
+                      found->volume.uuid(), found->version);
+        return fail(EPROTO);
+    }
+    map_ = std::make_shared<const VolumeMap>(std::move(*found));
+    connect_bricks(*map_);
+  }
+  if (options.save_map) options.save_map(json);
+  return {};
+}
+
+Result<void> Volume::Impl::fetch_map(uint16_t ordinal) {
+  client::BrickClient* brick = this->brick(ordinal);
+  if (!brick) return fail(EIO);
+  auto reply = brick->call(wire::Request(wire::Op::kMapGet), Caller{});
+  if (!reply) return fail(reply.error());
+  return adopt_map({reinterpret_cast<const char*>(reply->data.data()), reply->data.size()});
+}
+
+// --- What bricks may forget ---------------------------------------------------------------------------------
+
+void Volume::Impl::hold(std::shared_ptr<Reclaimable> what) {
+  std::lock_guard lock(mutex_);
+  const Reclaimable* key = what.get();
+  held_[key] = std::move(what);
+}
+
+void Volume::Impl::drop(const Reclaimable* what) {
+  std::lock_guard lock(mutex_);
+  held_.erase(what);
+}
+
+void Volume::Impl::reclaim_all(uint16_t ordinal, bool lost) {
+  std::vector<std::shared_ptr<Reclaimable>> held;
+  {
+    std::lock_guard lock(mutex_);
+    held.reserve(held_.size());
+    for (const auto& [key, weak] : held_)
+      if (auto what = weak.lock()) held.push_back(std::move(what));
+  }
+  for (const auto& what : held) what->reclaim(ordinal, lost);
+}
+
+void Volume::Impl::set_lock_granted(std::function<void(const wire::LockBody&)> take) {
+  std::lock_guard lock(mutex_);
+  lock_granted_ = std::move(take);
+}
+
+void Volume::Impl::set_recall(std::function<void(const wire::RecallBody&, std::string_view)> take) {
+  std::lock_guard lock(mutex_);
+  recall_ = std::move(take);
+}
+
+}  // namespace voldfs::dht
