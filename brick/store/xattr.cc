@@ -23,6 +23,9 @@ struct XattrArgs {
 };
 static_assert(sizeof(XattrArgs) == 16);
 
+// Limits of Linux (include/uapi/linux/limits.h).
+constexpr size_t kValueMax = 65536, kListMax = 65536;
+
 std::atomic<bool> has_xattrat = true;  // until a kernel says ENOSYS
 
 // "/proc/self/fd/N" or "/proc/self/fd/N/ENTRY": a magic link leads to the object itself, also from an O_PATH
@@ -119,13 +122,13 @@ Result<size_t> get_xattr_at(int dir, const char* entry, const char* name, std::s
 }
 
 Result<std::vector<std::byte>> read_xattr(int fd, const char* name) {
-  return read_whole<std::vector<std::byte>>(kXattrValueMax,
+  return read_whole<std::vector<std::byte>>(kValueMax,
                                             [&](std::span<std::byte> out) { return get_xattr(fd, name, out); });
 }
 
 Result<std::vector<std::byte>> read_xattr_at(int dir, const char* entry, const char* name) {
   return read_whole<std::vector<std::byte>>(
-      kXattrValueMax, [&](std::span<std::byte> out) { return get_xattr_at(dir, entry, name, out); });
+      kValueMax, [&](std::span<std::byte> out) { return get_xattr_at(dir, entry, name, out); });
 }
 
 Result<void> set_xattr(int fd, const char* name, std::span<const std::byte> value, int flags) {
@@ -157,11 +160,11 @@ Result<void> remove_xattr_at(int dir, const char* entry, const char* name) {
 }
 
 Result<std::string> list_xattrs(int fd) {
-  return read_whole<std::string>(kXattrListMax, [&](std::span<std::byte> out) { return list_into(fd, out); });
+  return read_whole<std::string>(kListMax, [&](std::span<std::byte> out) { return list_into(fd, out); });
 }
 
 Result<std::string> list_xattrs_at(int dir, const char* entry) {
-  return read_whole<std::string>(kXattrListMax,
+  return read_whole<std::string>(kListMax,
                                  [&](std::span<std::byte> out) { return list_into_at(dir, entry, out); });
 }
 

@@ -9,21 +9,13 @@
 
 #include "brick/base/id.h"
 #include "brick/base/result.h"
+#include "brick/store/record.h"
 #include "brick/wire/message.h"
 
 // Extended attributes of an object, by descriptor (O_PATH too) or by (directory, name) without following
 // links. By descriptor is the fastest way (1 us); the others use the *xattrat system calls of kernel 6.13,
 // or /proc/self/fd where the kernel is older. An absent attribute is ENODATA. Any thread.
 namespace voldfs::store {
-
-inline constexpr char kXattrId[] = "trusted.voldfs.id";
-inline constexpr char kXattrDir[] = "trusted.voldfs.dir";
-inline constexpr char kXattrLink[] = "trusted.voldfs.link";
-inline constexpr char kXattrLeaving[] = "trusted.voldfs.leaving";
-inline constexpr char kXattrTxn[] = "trusted.voldfs.txn";
-
-inline constexpr size_t kXattrValueMax = 65536;  // XATTR_SIZE_MAX
-inline constexpr size_t kXattrListMax = 65536;   // XATTR_LIST_MAX
 
 // Bytes of the value, put into `value`. With an empty `value`: its size alone. ERANGE: too small.
 Result<size_t> get_xattr(int fd, const char* name, std::span<std::byte> value);
