@@ -21,9 +21,12 @@ function(voldfs_layer name)
 endfunction()
 
 # voldfs_executable(NAME MAIN LIBRARIES...): the program NAME, if its main file is there.
-# DESTINATION: where it is installed, below the prefix or absolute.
+# DESTINATION: where it is installed, if not in sbin.
 function(voldfs_executable name main)
   cmake_parse_arguments(arg "" "DESTINATION" "" ${ARGN})
+  if(NOT arg_DESTINATION)
+    set(arg_DESTINATION ${CMAKE_INSTALL_SBINDIR})
+  endif()
   file(GLOB source CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${main})
   if(NOT source)
     return()

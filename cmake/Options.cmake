@@ -20,6 +20,13 @@ if(CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${CCACHE})
 endif()
 
+include(GNUInstallDirs)
+# mount(8) looks for its helpers in /sbin alone, which is /usr/sbin on a Debian of today.
+set(VOLDFS_MOUNT_HELPER_DIR /sbin)
+if(CMAKE_INSTALL_PREFIX STREQUAL /usr)
+  set(VOLDFS_MOUNT_HELPER_DIR sbin)
+endif()
+
 include(CheckPIESupported)
 check_pie_supported()
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
