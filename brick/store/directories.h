@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <functional>
 #include <list>
 #include <memory>
@@ -16,6 +17,8 @@
 #include "brick/wire/types.h"
 
 namespace voldfs::store {
+
+class Handles;
 
 // A directory that is on this brick: an open descriptor and its record, decoded. Found by id through
 // Directories; lives as long as somebody holds it, also when it has been removed meanwhile (system calls on
@@ -84,9 +87,11 @@ class Directories {
     uint16_t ordinal = 0;
     size_t open_max = 4096;  // descriptors held; least recently used ones go first
   };
-  // Borrows the descriptors: of the brick's directory and of `.voldfs`.
-  Directories(int root_fd, int dot_fd, const Options& options);
+  // Borrows handles and descriptors: of the brick's directory and of `.voldfs`.
+  Directories(int root_fd, int dot_fd, const Handles& handles, const Options& options);
   ~Directories();
+  // Opens the root, which stays open; before any other call.
+  Result<DirectoryPtr> load_root();
 
   // The directory. kDirAbsent: it is not here. kDirRemoved: it never will be again.
   Result<DirectoryPtr> find(const Id& id);
@@ -95,14 +100,15 @@ class Directories {
 
   // Takes in a directory that was met or made under `name` in `parent`: reads its id and record, gives it both
   // if it has none (adoption, FORMAT.md rule 3), and sees to its index entry. Under the name's lock.
-  Result<DirectoryPtr> take(const Directory& parent, const std::string& name);
-  // Gives a new, empty directory `name` in `parent` its id and record and puts it into the index. Under the name's lock.
-  Result<DirectoryPtr> establish(const Directory& parent, const std::string& name, const wire::DirRecord& record);
+  Result<DirectoryPtr> take(const Id& parent, int parent_fd, const std::string& name);
+  // Gives a new directory its record and id, in this order, and puts it into the index.
+  Result<DirectoryPtr> establish(unique_fd fd, const wire::DirRecord& record);
 
   // It is gone from the disk: out of cache and index. `tombstone`: and its id never comes back.
   Result<void> forget(const Id& id, bool tombstone);
   bool has_tombstone(const Id& id) const;
   Result<void> make_tombstone(const Id& id);
+  Result<void> remove_tombstone(const Id& id);  // the removal was given up
   // Tombstones older than 24 hours go. Called at start and now and then.
   void sweep_tombstones();
 
@@ -121,11 +127,15 @@ class Directories {
   Result<DirectoryPtr> open_indexed(const Id& id);
   Result<void> write_index(const Id& id, int fd);
   Result<DirectoryPtr> load(unique_fd fd, const Id& expected);
-  Result<wire::DirRecord> adopt(int fd, const Id& parent, const std::string& name);
+  Result<void> adopt(int fd, const Id& id, const Id& parent);
+  Result<void> index_below(int dir, unsigned depth);
 
-  const int root_fd_, dot_fd_;
+  const int root_fd_;
+  const Handles& handles_;
   const Options options_;
   unique_fd index_, tombs_;
+  DirectoryPtr root_;                         // keeps it from being evicted
+  std::array<std::mutex, 64> loading_;        // by id: outside of mutex_, held while a directory is opened
   mutable std::mutex mutex_;
   std::unordered_map<Id, Cached> cache_;  // guarded by mutex_
   std::list<Id> used_;                    // guarded by mutex_; most recently used first

@@ -18,7 +18,7 @@ inline constexpr char kXattrLink[] = "trusted.voldfs.link";
 inline constexpr char kXattrLeaving[] = "trusted.voldfs.leaving";
 inline constexpr char kXattrTxn[] = "trusted.voldfs.txn";
 
-inline constexpr size_t kXattrValueMax = 1024;  // of the values here
+inline constexpr size_t kRecordMax = 1024;      // bytes of any of the values here
 inline constexpr uint32_t kStubMode = 01000;    // S_IFREG aside
 
 using Bytes = std::vector<std::byte>;
