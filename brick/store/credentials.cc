@@ -19,9 +19,8 @@ namespace voldfs::store {
 namespace {
 
 constexpr uint32_t kOverflowId = 65534;  // for an id that this host (or its user namespace) does not have
-constexpr uint32_t kRootOnly = 1u << CAP_FSETID;              // lower word
+constexpr uint32_t kRootOnly = 1u << CAP_FSETID | 1u << CAP_SYS_RESOURCE;  // both in the first word
 static_assert(CAP_FSETID < 32 && CAP_SYS_RESOURCE < 32);
-constexpr uint32_t kRootOnlyToo = 1u << CAP_SYS_RESOURCE;
 
 // Going on with credentials that are not known would give files to the wrong owner, or root's rights to a
 // caller.
@@ -48,10 +47,7 @@ class ThreadCredentials {
 
   void become(const Credentials& wanted) {
     if (wanted == now_) return;
-    // Capabilities first when they shrink and last when they grow makes no difference: the thread does
-    // nothing in between.
-    const bool root = wanted.uid == 0;
-    if (root != (now_.uid == 0)) set_capabilities(root);
+    if (is_root(wanted) != is_root(now_)) set_capabilities(is_root(wanted));
     if (wanted.gid != now_.gid) set_fsgid(wanted.gid);
     if (wanted.uid != now_.uid) set_fsuid(wanted.uid);
     if (wanted.umask != now_.umask) set_umask(wanted.umask);
@@ -59,8 +55,10 @@ class ThreadCredentials {
   }
 
  private:
+  static bool is_root(const Credentials& credentials) { return credentials.uid == 0 && !credentials.plain; }
+
   void set_capabilities(bool root) {
-    capabilities_[0].effective = root ? all_ : all_ & ~(kRootOnly | kRootOnlyToo);
+    capabilities_[0].effective = root ? all_ : all_ & ~kRootOnly;
     __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
     if (::syscall(SYS_capset, &header, capabilities_) < 0) give_up("capset");
   }
@@ -94,19 +92,19 @@ void become(const Credentials& wanted) {
   thread.become(wanted);
 }
 
-Credentials of_request(const wire::RequestHeader& request) {
+}  // namespace
+
+Credentials Credentials::of(const wire::RequestHeader& request) {
   if (request.flags & wire::kFlagNoCreds) return {};
   return {request.uid, request.gid, request.umask & 0777};
 }
-
-}  // namespace
 
 CallerScope::CallerScope(const Credentials& credentials) : outer_(innermost), own_(credentials) {
   innermost = &own_;
   become(own_);
 }
 
-CallerScope::CallerScope(const wire::RequestHeader& request) : CallerScope(of_request(request)) {}
+CallerScope::CallerScope(const wire::RequestHeader& request) : CallerScope(Credentials::of(request)) {}
 
 CallerScope::~CallerScope() {
   innermost = outer_;

@@ -16,6 +16,9 @@ namespace voldfs::store {
 
 struct Credentials {
   uint32_t uid = 0, gid = 0, umask = 0;
+  bool plain = false;  // uid 0, but without the two capabilities: a write is to take suid and sgid away
+
+  static Credentials of(const wire::RequestHeader& request);
   friend bool operator==(const Credentials&, const Credentials&) = default;
 };
 

@@ -184,6 +184,12 @@ bool OpenFiles::is_nameless(const Id& id) const {
   return at != objects.objects.end() && at->second.nameless;
 }
 
+Result<unique_fd> OpenFiles::open_nameless(const Id& id, int flags) const {
+  const int fd = ::openat(open_dir_, id.hex().c_str(), (flags & O_ACCMODE) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  if (fd < 0) return errno == ENOENT ? fail(wire::kStaleHandle) : fail_errno();
+  return unique_fd(fd);
+}
+
 void OpenFiles::set_nameless(const Id& id, bool nameless) {
   ObjectShard& objects = shard(id);
   std::lock_guard lock(objects.mutex);

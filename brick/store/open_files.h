@@ -27,7 +27,7 @@ struct OpenFile {
 // The opens of all sessions, and the files that have no name any more but are kept for them in
 // `.voldfs/open/`. Any thread. The hot path (find) takes one of many mutexes, never for a system call.
 //
-// Whoever takes away the last name of a file holds the object's lock over is_open() and what follows; open()
+// Whoever takes away the last name of a file holds the object's lock over is_open() and what follows; an open
 // of an object holds it over opening and insert(). So no open ever slips in between.
 class OpenFiles {
  public:
@@ -50,6 +50,9 @@ class OpenFiles {
   bool is_open(const Id& id) const;
   // Whether the file has no name (it is in open/): its link count is one less than the inode's.
   bool is_nameless(const Id& id) const;
+
+  // Opens a file that has no name by its id. `flags`: of open(2). kStaleHandle: there is none.
+  Result<unique_fd> open_nameless(const Id& id, int flags) const;
 
   // Takes the file's last name DIR/NAME away by renaming it to open/ID.
   Result<void> keep(int dir, const char* name, const Id& id);

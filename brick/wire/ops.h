@@ -58,8 +58,8 @@ enum class Op : uint16_t {
   kGetattrMany = 66, // data: ObjectRefs -> data: EntryBody each, attr.mode 0 where it is not here
   kSettle = 67,      // SettleBody; name, name2: brings a file to the path that its name has (cleanup)
   // Locks
-  kLock = 80,        // LockBody -> LockBody (kGet: the conflicting lock)
-  kLockCancel = 81,  // LockBody: gives up a wait
+  kLock = 80,        // LockBody -> LockBody: with EAGAIN or flag 2 the conflicting lock (type kUnlock: there is none)
+  kLockCancel = 81,  // LockBody: gives up the wait `ticket`; ENOENT: it has ended, kNotifyLock tells how
   kLockWaits = 82,   // LockOwner -> data: LockOwners that this owner waits for here
   kLockDrop = 83,    // LockBody: everything of an owner on the file (flush, release)
   // Transactions, at the new name's authority unless said otherwise
@@ -75,7 +75,7 @@ enum class Op : uint16_t {
   kVolumeLock = 105, // VolumeLockBody; at the root's home: serializes renames of directories between parents
   // Sent by a brick on a control connection, answered by kAck
   kNotifyRecall = 128,  // RecallBody
-  kNotifyLock = 129,    // LockBody: a lock that was waited for is held now
+  kNotifyLock = 129,    // LockBody: a wait has ended; flags 0: the lock is held now, otherwise an errno (EDEADLK)
   kNotifyMap = 130,     // none: the map is newer
 };
 
@@ -247,7 +247,7 @@ static_assert(sizeof(OpenRef) == 16);
 struct IoBody {
   ObjectRef object;         // checked when open is 0, hint otherwise
   uint32_t open;
-  uint32_t flags;           // kRead, kWrite: 1 append, 2 O_DSYNC, 4 O_SYNC; kFsync: 1 data only
+  uint32_t flags;           // kWrite: 1 append, 2 O_DSYNC, 4 O_SYNC, 8 takes suid and sgid away; kFsync: 1 data only
   uint64_t offset;
   uint32_t size;            // kRead: at most kDataMax; kWrite: the data's
   uint32_t reserved;
