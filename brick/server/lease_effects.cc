@@ -1,0 +1,182 @@
+#include "brick/server/lease_effects.h"
+
+#include <fcntl.h>
+
+#include <cstring>
+
+namespace voldfs::server {
+
+namespace {
+
+using wire::Op;
+
+// The body, which dispatch has checked for its size.
+template <class Body>
+Body body_of(const wire::RequestView& request) {
+  Body body{};
+  if (request.header.body_size == sizeof body) std::memcpy(&body, request.body, sizeof body);
+  return body;
+}
+
+template <class Body>
+Body body_of(const wire::ReplyBuilder& reply) {
+  Body body{};
+  if (reply.header.body_size == sizeof body) std::memcpy(&body, reply.body.data(), sizeof body);
+  return body;
+}
+
+class Items {
+ public:
+  void add(const Id& object, uint8_t what) {
+    if (!object.is_none()) items_.push_back({object, what});
+  }
+  void attr(const Id& object) { add(object, kLeaseAttr); }
+  void all(const Id& object) { add(object, kLeaseAttr | kLeaseEntries); }
+  std::vector<LeaseItem> take() { return std::move(items_); }
+
+ private:
+  std::vector<LeaseItem> items_;
+};
+
+// Every body that names a parent directory begins with its DirRef.
+Id directory_of(const wire::RequestView& request) {
+  wire::DirRef dir{};
+  if (request.header.body_size >= sizeof dir) std::memcpy(&dir, request.body, sizeof dir);
+  return dir.id;
+}
+
+// Every body that names an object begins with its id.
+Id object_of(const wire::RequestView& request) {
+  Id id;
+  if (request.header.body_size >= sizeof id) std::memcpy(id.bytes.data(), request.body, sizeof id);
+  return id;
+}
+
+// A name's answer: the name in its directory and, where the object is here, its attributes. A name that is on its way
+// elsewhere may not be kept: its fate is decided on another brick.
+void tell_entry(const wire::RequestView& request, const wire::ReplyBuilder& reply, Items& items) {
+  const auto entry = body_of<wire::EntryBody>(reply);
+  if (entry.leaving) return;
+  items.add(directory_of(request), kLeaseEntries);
+  if (entry.kind == wire::EntryKind::kObject) items.attr(entry.object.id);
+}
+
+void tell_page(const wire::RequestView& request, const wire::ReplyBuilder& reply, Items& items) {
+  const std::byte* page = reply.data.empty() ? reply.data_room.data() : reply.data.data();
+  const size_t size = reply.data.empty() ? reply.header.data_size : reply.data.size();
+  items.add(directory_of(request), kLeaseEntries);
+  wire::DirentHeader entry;
+  for (size_t at = 0; at + sizeof entry <= size; at += entry.size) {
+    std::memcpy(&entry, page + at, sizeof entry);
+    if (entry.size == 0) break;
+    if (entry.with_attr) items.attr(entry.id);
+  }
+}
+
+void tell_many(const wire::ReplyBuilder& reply, Items& items) {
+  const std::byte* bodies = reply.data.empty() ? reply.data_room.data() : reply.data.data();
+  const size_t size = reply.data.empty() ? reply.header.data_size : reply.data.size();
+  wire::EntryBody entry;
+  for (size_t at = 0; at + sizeof entry <= size; at += sizeof entry) {
+    std::memcpy(&entry, bodies + at, sizeof entry);
+    if (entry.attr.mode != 0) items.attr(entry.object.id);
+  }
+}
+
+}  // namespace
+
+std::vector<LeaseItem> told_by(const wire::RequestView& request, const wire::ReplyBuilder& reply, int status) {
+  Items items;
+  if (status != 0) {
+    // That a name is missing is knowledge too, also because the directory is not here at all.
+    if (request.op() == Op::kLookup && (status == ENOENT || status == wire::kDirAbsent))
+      items.add(directory_of(request), kLeaseEntries);
+    return items.take();
+  }
+  switch (request.op()) {
+    case Op::kLookup:
+    case Op::kCreate:
+    case Op::kMknod:
+    case Op::kSymlink:
+    case Op::kMkdir:
+    case Op::kLink: tell_entry(request, reply, items); break;
+    case Op::kGetattr:
+    case Op::kSetattr:
+    case Op::kDirGet: items.attr(body_of<wire::EntryBody>(reply).object.id); break;
+    case Op::kReaddir: tell_page(request, reply, items); break;
+    case Op::kGetattrMany: tell_many(reply, items); break;
+    default: break;
+  }
+  return items.take();
+}
+
+std::vector<LeaseItem> changed_by(const wire::RequestView& request, const wire::ReplyBuilder& reply) {
+  Items items;
+  switch (request.op()) {
+    case Op::kCreate: {
+      const auto entry = body_of<wire::EntryBody>(reply);
+      if (!entry.existed) {
+        items.all(directory_of(request));
+      } else if (body_of<wire::CreateBody>(request).flags & O_TRUNC) {
+        items.attr(entry.object.id);
+      }
+      break;
+    }
+    case Op::kMknod:
+    case Op::kSymlink:
+    case Op::kMkdir:
+    case Op::kPark:
+    case Op::kTxnMark:
+    case Op::kTxnUnmark:
+    case Op::kTxnLeave: items.all(directory_of(request)); break;
+    case Op::kUnlink:
+      items.all(directory_of(request));
+      items.attr(body_of<wire::EntryBody>(reply).object.id);
+      break;
+    case Op::kRmdir: {
+      const auto body = body_of<wire::RmdirBody>(request);
+      items.all(body.dir.id);
+      items.all(body.id);
+      break;
+    }
+    case Op::kRename: {
+      const auto body = body_of<wire::RenameBody>(request);
+      const auto done = body_of<wire::RenameReply>(reply);
+      items.all(body.from.id);
+      if (body.to.id != body.from.id) items.all(body.to.id);
+      items.attr(done.moved.object.id);
+      items.attr(done.replaced.object.id);
+      break;
+    }
+    case Op::kLink:
+      items.all(directory_of(request));
+      items.attr(body_of<wire::LinkBody>(request).object.id);
+      break;
+    case Op::kSetGrow:
+    case Op::kMaterialize:
+    case Op::kDirRefresh:
+    case Op::kDirUpdate: items.all(object_of(request)); break;  // SetGrowBody, DirRecord, DirUpdateBody: the id first
+    case Op::kOpen:
+      if (body_of<wire::OpenBody>(request).flags & O_TRUNC) items.attr(object_of(request));
+      break;
+    case Op::kSetattr:
+    case Op::kFlagsSet:
+    case Op::kWrite:
+    case Op::kFallocate:
+    case Op::kSetxattr:
+    case Op::kRemovexattr:
+    case Op::kSettle: items.attr(object_of(request)); break;
+    case Op::kCopyRange: items.attr(body_of<wire::CopyRangeBody>(request).to.id); break;
+    case Op::kTxnCommit: {  // the reply has the record: whose name, and what it replaced
+      const auto record = body_of<wire::TxnRecord>(reply);
+      items.all(record.to.dir);
+      items.attr(record.object.object);
+      items.attr(record.replaced.object);
+      break;
+    }
+    default: break;
+  }
+  return items.take();
+}
+
+}  // namespace voldfs::server

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <vector>
+
+#include "brick/server/lease_table.h"
+#include "brick/wire/message.h"
+
+// Which objects an operation tells of, and which it changes: one switch each, read off request and reply. Apart from
+// the handlers, so that no operation can forget it.
+namespace voldfs::server {
+
+// What the reply would let the client cache. Empty: nothing. `status` is the reply's.
+std::vector<LeaseItem> told_by(const wire::RequestView& request, const wire::ReplyBuilder& reply, int status);
+
+// What others may not go on believing. Also of a request that failed: it may have done half of its work.
+std::vector<LeaseItem> changed_by(const wire::RequestView& request, const wire::ReplyBuilder& reply);
+
+}  // namespace voldfs::server
