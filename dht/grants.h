@@ -1,0 +1,76 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <span>
+
+#include "brick/base/id.h"
+#include "brick/wire/types.h"
+
+// The client's half of the leases (DESIGN 7): what the kernel may be told to keep, and for how long.
+namespace voldfs::dht {
+
+// One reply's permission to cache what it says of one object: a directory's names, or an object's attributes.
+struct Grant {
+  Id object;
+  uint64_t generation = 0;
+  uint64_t sequence = 0;   // the brick's, at the time it looked; 0: no grant
+  int64_t end_ms = 0;      // CLOCK_BOOTTIME
+  uint16_t brick = 0;      // ordinal
+};
+
+// When and under which generation a request was sent: taken before it is.
+struct Asked {
+  int64_t at_ms = 0;
+  uint64_t generation = 0;
+};
+
+// All of a mount's grants stand or fall here. Recalls and replies travel on different connections, so a reply may
+// arrive behind the recall of what it says: it is discarded by its number. And what a worker is about to hand to the
+// kernel must be there before a recall of it is acknowledged, or the kernel would keep it ever after: workers deliver
+// under a shared lock, recalls take it alone for a moment. Nothing blocks under the lock but the write to /dev/fuse.
+// Any thread.
+class Grants {
+ public:
+  Grants();
+
+  Asked ask(uint16_t brick) const;
+  // The permission that a reply carries for an object; none if it carries none.
+  static Grant from(const wire::ReplyHeader& header, const Asked& asked, uint16_t brick, const Id& object);
+
+  // The brick has asked for the object back. After this call no worker delivers an older word about it with a
+  // validity; what has been delivered is for the caller to take back from the kernel, before it acknowledges.
+  void recalled(uint16_t brick, const Id& object, uint64_t sequence);
+  // The brick has forgotten what it granted, or may have recalled without being heard.
+  void dropped(uint16_t brick);
+
+  // Held while a reply is handed to the kernel.
+  class Delivery {
+   public:
+    explicit Delivery(const Grants& grants) : grants_(grants), lock_(grants.mutex_) {}
+    // For how long all of the grants are good, in seconds; 0: not at all, or there are none.
+    double seconds(std::span<const Grant> of) const;
+
+   private:
+    const Grants& grants_;
+    std::shared_lock<std::shared_mutex> lock_;
+  };
+
+ private:
+  // By a hash of the object: the highest recall. Two objects that share a slot cost a validity now and then.
+  static constexpr size_t kSlots = 256;
+  struct Brick {
+    uint64_t generation = 1;
+    std::array<uint64_t, kSlots> recalled{};
+  };
+  const Brick* find(uint16_t brick) const;  // REQUIRES: mutex_
+  Brick& brick(uint16_t ordinal);           // REQUIRES: mutex_, alone
+
+  mutable std::shared_mutex mutex_;
+  std::array<std::unique_ptr<Brick>, wire::kOrdinalMax + 1> bricks_;  // guarded by mutex_
+};
+
+}  // namespace voldfs::dht
