@@ -6,6 +6,7 @@
 #include <openssl/params.h>
 
 #include <charconv>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -27,6 +28,9 @@ struct KernelHandle {
     char room[sizeof(file_handle) + sizeof(wire::Handle::bytes)];
   };
   KernelHandle() { std::memset(room, 0, sizeof room); }
+  // f_handle is declared without elements, which GCC takes by its word.
+  uint8_t* bytes() { return reinterpret_cast<uint8_t*>(room) + offsetof(file_handle, f_handle); }
+  const uint8_t* bytes() const { return reinterpret_cast<const uint8_t*>(room) + offsetof(file_handle, f_handle); }
 };
 
 Result<KernelHandle> name_to_handle(int dir, const char* name, int flags) {
@@ -49,7 +53,7 @@ wire::Handle to_wire(const KernelHandle& handle, wire::ObjectType type) {
   wire::Handle out{};
   out.size = static_cast<uint8_t>(handle.header.handle_bytes);
   out.type = handle.header.handle_type | static_cast<int32_t>(type) << kObjectTypeShift;
-  std::memcpy(out.bytes, handle.header.f_handle, out.size);
+  std::memcpy(out.bytes, handle.bytes(), out.size);
   return out;
 }
 
@@ -154,7 +158,7 @@ Result<unique_fd> Handles::open(const wire::ObjectRef& object, int flags) const 
   KernelHandle kernel;
   kernel.header.handle_bytes = handle.size;
   kernel.header.handle_type = handle.type & ((1 << kObjectTypeShift) - 1);
-  std::memcpy(kernel.header.f_handle, handle.bytes, handle.size);
+  std::memcpy(kernel.bytes(), handle.bytes, handle.size);
   auto fd = open_kernel_handle(root_, kernel, safe_flags(type, flags));
   if (!fd) {
     // Of a handle with a right MAC these say that the file system below is another one than it was.
@@ -174,8 +178,8 @@ Result<std::string> Handles::index_text(int fd) const {
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string text = std::to_string(found->header.handle_type) + ":";
   for (unsigned i = 0; i < found->header.handle_bytes; ++i) {
-    text += kDigits[found->header.f_handle[i] >> 4];
-    text += kDigits[found->header.f_handle[i] & 15];
+    text += kDigits[found->bytes()[i] >> 4];
+    text += kDigits[found->bytes()[i] & 15];
   }
   return text;
 }
@@ -190,7 +194,7 @@ Result<unique_fd> Handles::open_index_text(std::string_view text, int flags) con
   kernel.header.handle_bytes = static_cast<unsigned>(hex.size() / 2);
   for (size_t i = 0; i < hex.size(); i += 2) {
     const char* const byte_end = hex.data() + i + 2;
-    auto [stop, bad] = std::from_chars(hex.data() + i, byte_end, kernel.header.f_handle[i / 2], 16);
+    auto [stop, bad] = std::from_chars(hex.data() + i, byte_end, kernel.bytes()[i / 2], 16);
     if (bad != std::errc() || stop != byte_end) return fail(EINVAL);
   }
   return open_kernel_handle(root_, kernel, flags | O_CLOEXEC | O_NOFOLLOW);
