@@ -41,8 +41,9 @@ class ThreadCredentials {
     if (::syscall(SYS_setgroups, 0, nullptr) < 0) give_up("setgroups");
     __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
     if (::syscall(SYS_capget, &header, capabilities_) < 0) give_up("capget");
-    all_ = capabilities_[0].effective;
-    set_fsuid(0), set_fsgid(0), set_umask(0);
+    // A thread starts with what its maker had, which may have been a caller's.
+    all_ = capabilities_[0].permitted;
+    set_capabilities(true), set_fsuid(0), set_fsgid(0), set_umask(0);
   }
 
   void become(const Credentials& wanted) {

@@ -1,6 +1,7 @@
 #include "brick/store/credentials.h"
 
 #include <grp.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -24,10 +25,12 @@ struct stat stat_of(int fd) {
 // Runs `act` as a plain process of that user and group would: the reference that the scopes are held against.
 template <class Act>
 void natively_as(uid_t uid, gid_t gid, Act act) {
+  RootScope whole;  // the child is to begin with all capabilities, and with setuid's usual effect on them
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
-    const bool ready = ::setgroups(0, nullptr) == 0 && ::setresgid(gid, gid, gid) == 0 && ::setresuid(uid, uid, uid) == 0;
+    const bool ready = ::prctl(PR_SET_SECUREBITS, 0) == 0 && ::setgroups(0, nullptr) == 0 &&
+                       ::setresgid(gid, gid, gid) == 0 && ::setresuid(uid, uid, uid) == 0;
     ::_exit(ready && act() ? 0 : 1);
   }
   int status = -1;
@@ -37,7 +40,10 @@ void natively_as(uid_t uid, gid_t gid, Act act) {
 
 class CredentialsTest : public testing::Test {
  protected:
-  CredentialsTest() { EXPECT_EQ(0, ::chmod(dir_.path().c_str(), 0777)); }
+  CredentialsTest() {
+    RootScope whole;  // an earlier test's last caller is still in force
+    EXPECT_EQ(0, ::chmod(dir_.path().c_str(), 0777));
+  }
   ScratchDirectory dir_;
 };
 
@@ -105,13 +111,23 @@ TEST_F(CredentialsTest, Scopes_OfManyThreads_DoNotMix) {
   EXPECT_EQ(0, wrong);
 }
 
-TEST_F(CredentialsTest, Process_AfterScopes_KeepsItsOwnIdentity) {
-  std::thread([] { CallerScope scope(Credentials{1000, 1000, 077}); }).join();
-  EXPECT_EQ(0u, ::geteuid());
-  EXPECT_EQ(0u, static_cast<unsigned>(::syscall(SYS_setfsuid, -1)));
-  const mode_t mask = ::umask(022);
-  ::umask(mask);
-  EXPECT_NE(077u, mask);
+TEST_F(CredentialsTest, OtherThreads_OfAScopesThread_KeepTheirIdentity) {
+  std::atomic<bool> in_scope = false, seen = false;
+  std::thread caller([&] {
+    CallerScope scope(Credentials{1000, 1000, 077});
+    in_scope = true;
+    in_scope.notify_one();
+    seen.wait(false);
+  });
+  std::thread([&] {
+    in_scope.wait(false);
+    EXPECT_EQ(0u, ::geteuid());
+    EXPECT_EQ(0u, static_cast<unsigned>(::syscall(SYS_setfsuid, -1)));
+    EXPECT_NE(077u, ::umask(022));
+    seen = true;
+    seen.notify_one();
+  }).join();
+  caller.join();
 }
 
 // What happens to suid, sgid and capabilities, by who writes: as if that user had written natively.
