@@ -1,0 +1,37 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "brick/base/result.h"
+
+// voldctl: a noun a file (map, brick, ...), each of which adds its verbs to the command line. A verb only says what it
+// would do; main does it when the whole line has been understood.
+namespace voldfs::ctl {
+
+inline constexpr int kExitDone = 0;
+inline constexpr int kExitFailed = 1;  // the error is a sentence on stderr; with --json also {"error": SENTENCE} on stdout
+inline constexpr int kExitUsage = 2;
+
+// What a verb has to say: for people, and the same for programs.
+struct Report {
+  std::string text;
+  nlohmann::json json;
+};
+
+using Action = std::function<Explained<Report>()>;
+
+// Where the verb that was on the command line leaves its action.
+struct Chosen {
+  Action action;
+};
+
+// Every noun, in the order of the help. The options that they fill in live as long as `app`.
+void add_map_commands(CLI::App& app, Chosen& chosen);
+
+// The whole program: understands the command line, does it, prints, and returns the exit code.
+int run(int argc, const char* const* argv);
+
+}  // namespace voldfs::ctl
