@@ -3,11 +3,13 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "brick/base/id.h"
 #include "brick/base/result.h"
 #include "brick/base/unique_fd.h"
+#include "brick/store/identity.h"
 #include "brick/wire/types.h"
 
 // One brick's directory, as brick/FORMAT.md describes it. The operations on it are in files of their own
@@ -18,6 +20,7 @@ class Directories;  // directories.h: from id to open directory and record; inde
 class Handles;      // handle.h: file handles with their MAC; opening by handle
 class NameLocks;    // name_lock.h: striped locks of (directory, name) and of objects
 class OpenFiles;    // open_files.h: opens of all sessions; who holds an id open; unlinked files
+class VolumeLock;   // volume_lock.h: the lease that serializes renames of directories
 
 struct StoreOptions {
   std::string path;              // of the brick's directory
@@ -26,13 +29,6 @@ struct StoreOptions {
   Id brick;                      // for init: which of the map's bricks this is; none: found by path in the map
   uint32_t min_free_percent = 1; // new files are refused (ENOSPC) below this much free space or inodes
   uint32_t grace_ms = 20'000;    // after a start, how long clients may reclaim
-};
-
-// What brick.json says.
-struct Identity {
-  Id volume, brick;
-  uint16_t ordinal = 0;
-  std::string file_system;
 };
 
 // Lives as long as the process serves the brick. Any thread.
@@ -51,6 +47,16 @@ class Store {
   const std::vector<uint8_t>& secret() const;
   int root() const;        // O_RDONLY descriptor of the brick's directory
   int dot() const;         // of .voldfs
+  int tmp() const;         // of .voldfs/tmp
+  int open_dir() const;    // of .voldfs/open
+  int parked() const;      // of .voldfs/parked
+  int txn() const;         // of .voldfs/txn
+  // By how much this file system's directory positions are shifted to fit into 53 bits (readdir.h).
+  unsigned position_shift() const;
+  // ENOSPC when the file system has less than min_free_percent left: no new files then. What is free is asked at
+  // most once in kRoomCheckMs.
+  Result<void> check_room();
+  uint32_t min_free_percent() const;
   bool unclean() const;    // the host went down while the brick served
   bool in_grace() const;   // clients may still reclaim: unlinked files are kept, locks are not given out
   void end_grace();
@@ -64,6 +70,7 @@ class Store {
   Handles& handles();
   NameLocks& name_locks();
   OpenFiles& open_files();
+  VolumeLock& volume_lock();
 
  private:
   struct Impl;

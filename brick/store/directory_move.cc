@@ -1,0 +1,92 @@
+#include "brick/store/directory_move.h"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <optional>
+
+#include "brick/store/credentials.h"
+#include "brick/store/directory_remove.h"
+#include "brick/store/name_lock.h"
+#include "brick/store/names_create.h"
+#include "brick/store/names_entry.h"
+#include "brick/store/store.h"
+#include "brick/store/xattr.h"
+#include "brick/wire/status.h"
+
+namespace voldfs::store {
+namespace {
+
+constexpr int kMoveTries = 10;  // a directory that others move at the same time
+
+// The parent that a directory has here; null when it is in .voldfs/parked.
+DirectoryPtr parent_of(Store& store, const PhysicalPlace& place) {
+  auto id = get_id(place.parent.get());
+  if (!id) return nullptr;
+  auto found = store.directories().find(*id);
+  return found ? *found : nullptr;
+}
+
+// The new place's stub gives way to the directory that it leads to.
+Result<bool> take_stubs_place(const PhysicalPlace& place, const Directory& to, const std::string& name) {
+  if (renameat2(place.parent.get(), place.name.c_str(), to.fd(), name.c_str(), RENAME_EXCHANGE) != 0) return fail_errno();
+  if (unlinkat(place.parent.get(), place.name.c_str(), 0) != 0) return fail_errno();
+  return true;
+}
+
+// False: what lies there has the better claim.
+Result<bool> move_entry(Store& store, const PhysicalPlace& place, const Directory& dir, const DirectoryPtr& to,
+                        const std::string& name) {
+  wire::EntryBody met{};
+  auto free = vacate(store, *to, name, met);
+  if (!free && free.error().code != EEXIST && free.error().code != wire::kLeaving) return fail(free.error());
+  if (!free && met.object.id != dir.id()) return false;
+  if (!free && met.kind == wire::EntryKind::kStub) return take_stubs_place(place, *to, name);
+  if (!free) return true;  // it is there
+  const int done = renameat2(place.parent.get(), place.name.c_str(), to->fd(), name.c_str(), RENAME_NOREPLACE);
+  if (done == 0) return true;
+  // Below itself by the paths here, which are not the volume's: it stays where it is.
+  return errno == EINVAL || errno == EEXIST ? Result<bool>(false) : fail_errno();
+}
+
+Result<bool> is_leaving(const PhysicalPlace& place, const DirectoryPtr& from, const Id& txn) {
+  if (!from || txn.is_none()) return false;
+  auto mark = read_leaving_at(place.parent.get(), place.name.c_str(), from->id());
+  if (!mark) return fail(mark.error());
+  return *mark && (*mark)->txn == txn;
+}
+
+}  // namespace
+
+Result<void> move_directory(Store& store, const DirectoryPtr& dir, const Id& parent, const std::string& name, const Id& txn) {
+  auto to = store.directories().find(parent);
+  if (!to && (to.error().code == wire::kDirAbsent || to.error().code == wire::kDirRemoved)) return {};
+  if (!to) return fail(to.error());
+  if (auto named = check_new_name(**to, name); !named) return named;
+  RootScope scope;
+  for (int tries = 0; tries < kMoveTries; ++tries) {
+    auto place = find_place(*dir);
+    if (!place) return fail(place.error());
+    const DirectoryPtr from = parent_of(store, *place);
+    if (from == *to && place->name == name) return {};
+    EntriesGuard entries{{from, true}, {*to, true}};
+    auto lock = store.name_locks().names(from ? from->id() : Id{}, place->name, (*to)->id(), name);
+    auto still = get_id_at(place->parent.get(), place->name.c_str());
+    if (!still || *still != dir->id()) continue;
+    auto was_name = is_leaving(*place, from, txn);
+    if (!was_name) return fail(was_name.error());
+    KeepTimes to_times((*to)->fd());
+    KeepTimes from_times(place->parent.get());
+    auto moved = move_entry(store, *place, *dir, *to, name);
+    if (!moved) return fail(moved.error());
+    if (!*moved) spdlog::info("directory-stays directory={} name={}", dir->id().hex(), name);
+    if (!*moved || !*was_name) return {};
+    auto unmarked = remove_xattr(dir->fd(), kXattrLeaving);
+    if (!unmarked && unmarked.error().code != ENODATA) return unmarked;
+    return from->count_subdirectory(-1);
+  }
+  return fail(EBUSY);
+}
+
+}  // namespace voldfs::store

@@ -1,0 +1,14 @@
+#pragma once
+
+#include "brick/store/directories.h"
+
+namespace voldfs::store {
+
+class Store;
+
+// Brings a directory to the path that its name has, if its parent is here and nothing with a better claim lies there;
+// otherwise it stays where it is, for paths of directories are a convenience. Times of both parents stay.
+// `txn`: of the rename; an entry that is marked as leaving by it was the old name's, which is gone then.
+Result<void> move_directory(Store& store, const DirectoryPtr& dir, const Id& parent, const std::string& name, const Id& txn);
+
+}  // namespace voldfs::store

@@ -1,0 +1,249 @@
+#include "brick/store/directory_remove.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <climits>
+#include <memory>
+#include <vector>
+
+#include "brick/store/credentials.h"
+#include "brick/store/name_lock.h"
+#include "brick/store/record.h"
+#include "brick/store/store.h"
+#include "brick/store/xattr.h"
+#include "brick/wire/status.h"
+
+namespace voldfs::store {
+namespace {
+
+constexpr int kPlaceTries = 10;  // a path that is renamed while it is read
+
+// What a directory that is met in one that is to go is worth: none of its names is one of the outer one's.
+Result<bool> is_copy(int dir, const char* name) {
+  std::array<std::byte, kRecordMax> value;
+  auto size = get_xattr_at(dir, name, kXattrDir, value);
+  if (!size && size.error().code == ENODATA) return false;
+  if (!size) return fail(size.error());
+  auto record = decode_directory(std::span(value).first(*size), Id{});
+  if (!record) return fail(record.error());
+  return !(record->role & wire::kRoleHome);
+}
+
+Result<std::vector<std::string>> entries_of(const Directory& dir) {
+  const int own = openat(dir.fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (own < 0) return fail_errno();
+  std::unique_ptr<DIR, int (*)(DIR*)> stream(fdopendir(own), closedir);
+  if (!stream) return fail_errno();
+  std::vector<std::string> names;
+  errno = 0;
+  while (const dirent* entry = readdir(stream.get())) {
+    const std::string_view name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    // The first thing that is not a directory decides; so does not a list of a million names come about.
+    if (entry->d_type != DT_DIR && entry->d_type != DT_UNKNOWN) return fail(ENOTEMPTY);
+    names.emplace_back(name);
+    errno = 0;
+  }
+  if (errno != 0) return fail_errno();
+  return names;
+}
+
+Result<void> clear_copy(Store& store, const Directory& dir, const std::string& name) {
+  auto copy = is_copy(dir.fd(), name.c_str());
+  if (!copy && copy.error().code == ENOENT) return {};
+  if (!copy) return fail(copy.error());
+  if (!*copy) return fail(ENOTEMPTY);
+  auto id = get_id_at(dir.fd(), name.c_str());
+  if (!id) return fail(id.error().code == ENODATA ? Error(ENOTEMPTY) : id.error());
+  auto lock = store.name_locks().name(dir.id(), name);
+  // An empty skeleton is of no use to anyone; what lives on elsewhere keeps what it has here.
+  auto found = store.directories().find(*id);
+  const bool skeleton = found && (*found)->record().role == wire::kRoleSkeleton;
+  if (skeleton && unlinkat(dir.fd(), name.c_str(), AT_REMOVEDIR) == 0) return store.directories().forget(*id, false);
+  return park(store, dir.fd(), name, id->hex());
+}
+
+// rmdir(2) of a directory, wherever it lies, and its tombstone. entries() of it is held exclusively, and
+// clear_copies() has been here.
+Result<void> remove_here(Store& store, const DirectoryPtr& target, const Directory* parent, const std::string& name) {
+  int parent_fd = parent ? parent->fd() : -1;
+  std::string entry_name = name;
+  PhysicalPlace place;
+  auto there = parent ? get_id_at(parent_fd, name.c_str()) : Result<Id>(fail(ENOENT));
+  if (!there || *there != target->id()) {
+    auto found = find_place(*target);
+    if (!found) return fail(found.error());
+    place = std::move(*found);
+    parent_fd = place.parent.get(), entry_name = place.name;
+  }
+  if (unlinkat(parent_fd, entry_name.c_str(), AT_REMOVEDIR) != 0) {
+    return errno == EEXIST ? fail(ENOTEMPTY) : fail_errno();
+  }
+  return store.directories().forget(target->id(), true);
+}
+
+// Home's entry at the name: what the request wants to remove, and nothing else.
+Result<void> check_name_of(Store& store, const Directory& parent, const std::string& name, const wire::RmdirBody& body,
+                           wire::EntryBody& met) {
+  if (auto named = check_known_name(parent, name); !named) return named;
+  auto entry = read_entry(store, parent, name);
+  if (!entry && entry.error().code == ENOENT) return {};  // home elsewhere than at its name: found by id
+  if (!entry) return fail(entry.error());
+  met = *entry;
+  if (entry->kind == wire::EntryKind::kStub) return {};  // leads to the directory, or the client would not ask here
+  if (entry->leaving) return fail(wire::kLeaving);
+  if (entry->type != wire::ObjectType::kDirectory) return fail(ENOTDIR);
+  if (entry->object.id != body.id && !is_mere_copy(*entry)) return fail(wire::kOtherId);
+  return {};
+}
+
+Result<void> remove_whole(Store& store, const DirectoryPtr& parent, const DirectoryPtr& target, const std::string& name,
+                          const wire::RmdirBody& body, const BeforeChange& before, wire::EntryBody& met) {
+  EntriesGuard entries{{target, true}};
+  const auto record = target->record();
+  if (!(record.role & wire::kRoleHome)) return fail(wire::kDirAbsent);
+  if (!is_alone(record, store.identity().ordinal)) {
+    met.kind = wire::EntryKind::kObject, met.type = wire::ObjectType::kDirectory;
+    met.object.id = body.id, met.dir = record;
+    return fail(wire::kOtherId);
+  }
+  // Before the name's lock, for it takes those of the names below.
+  if (auto cleared = clear_copies(store, *target); !cleared) return cleared;
+  auto lock = store.name_locks().name(parent->id(), name);
+  if (auto checked = check_name_of(store, *parent, name, body, met); !checked) return checked;
+  const bool counts = met.kind == wire::EntryKind::kObject && met.object.id == body.id;
+  before({.object = body.id});
+  if (auto removed = remove_here(store, target, parent.get(), name); !removed) return removed;
+  return counts ? parent->count_subdirectory(-1) : Result<void>();
+}
+
+Result<void> begin_removal(Store& store, const DirectoryPtr& target, const wire::RmdirBody& body) {
+  EntriesGuard entries{{target, true}};
+  if (!(target->record().role & wire::kRoleHome)) return fail(wire::kDirAbsent);
+  if (auto cleared = clear_copies(store, *target); !cleared) return cleared;
+  auto updated = target->update([&](wire::DirRecord& record) -> Result<void> {
+    if (record.state == wire::DirState::kMoving) return fail(EBUSY);
+    record.state = wire::DirState::kRemoving;
+    record.txn = body.txn;
+    return {};
+  });
+  if (!updated) return fail(updated.error());
+  return {};
+}
+
+Result<void> commit_removal(Store& store, const DirectoryPtr& parent, const DirectoryPtr& target, const std::string& name,
+                            const wire::RmdirBody& body, const BeforeChange& before, wire::EntryBody& met) {
+  EntriesGuard entries{{target, true}};
+  if (auto cleared = clear_copies(store, *target); !cleared) return cleared;
+  auto lock = store.name_locks().name(parent->id(), name);
+  if (auto checked = check_name_of(store, *parent, name, body, met); !checked) return checked;
+  const auto record = target->record();
+  if (record.state != wire::DirState::kRemoving || record.txn != body.txn) return fail(wire::kTxnDecided);
+  const bool counts = met.kind == wire::EntryKind::kObject && met.object.id == body.id;
+  before({.object = body.id});
+  if (auto removed = remove_here(store, target, parent.get(), name); !removed) return removed;
+  return counts ? parent->count_subdirectory(-1) : Result<void>();
+}
+
+Result<void> remove_member(Store& store, const DirectoryPtr& target) {
+  EntriesGuard entries{{target, true}};
+  if (target->removed()) return {};
+  if (target->record().role & wire::kRoleHome) return fail(EINVAL);
+  if (auto cleared = clear_copies(store, *target); !cleared) return cleared;
+  RootScope scope;
+  auto place = find_place(*target);
+  if (!place) return fail(place.error());
+  KeepTimes times(place->parent.get());
+  return remove_here(store, target, nullptr, {});
+}
+
+Result<void> cancel_removal(const DirectoryPtr& target, const wire::RmdirBody& body) {
+  auto updated = target->update([&](wire::DirRecord& record) -> Result<void> {
+    if (record.state != wire::DirState::kRemoving || record.txn != body.txn) return {};
+    record.state = wire::DirState::kLive;
+    record.txn = {};
+    return {};
+  });
+  if (!updated) return fail(updated.error());
+  return {};
+}
+
+}  // namespace
+
+bool is_alone(const wire::DirRecord& record, uint16_t ordinal) {
+  wire::BrickSet others = record.set;
+  others.remove(ordinal);
+  for (uint8_t byte : others.bits) {
+    if (byte != 0) return false;
+  }
+  return true;
+}
+
+Result<void> clear_copies(Store& store, const Directory& dir) {
+  auto names = entries_of(dir);
+  if (!names) return fail(names.error());
+  RootScope scope;
+  KeepTimes times(dir.fd());
+  for (const std::string& name : *names) {
+    if (auto cleared = clear_copy(store, dir, name); !cleared) return cleared;
+  }
+  return {};
+}
+
+Result<void> check_empty(const Directory& dir) {
+  auto names = entries_of(dir);
+  if (!names) return fail(names.error());
+  return names->empty() ? Result<void>() : fail(ENOTEMPTY);
+}
+
+Result<PhysicalPlace> find_place(const Directory& dir) {
+  const std::string link = "/proc/self/fd/" + std::to_string(dir.fd());
+  for (int i = 0; i < kPlaceTries; ++i) {
+    char path[PATH_MAX];
+    const ssize_t size = readlink(link.c_str(), path, sizeof path);
+    if (size < 0) return fail_errno();
+    if (size == sizeof path) return fail(ENAMETOOLONG);
+    const std::string_view text(path, static_cast<size_t>(size));
+    PhysicalPlace place;
+    place.name = text.substr(text.rfind('/') + 1);
+    place.parent.reset(openat(dir.fd(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!place.parent) return fail_errno();
+    struct stat here, there;
+    if (fstat(dir.fd(), &here) != 0) return fail_errno();
+    if (here.st_nlink == 0) return fail(ENOENT);
+    if (fstatat(place.parent.get(), place.name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+        here.st_ino == there.st_ino && here.st_dev == there.st_dev) {
+      return place;
+    }
+  }
+  return fail(EBUSY);
+}
+
+Result<void> remove_directory(Store& store, const DirectoryPtr& parent, const std::string& name,
+                              const wire::RmdirBody& body, const BeforeChange& before, wire::EntryBody& met) {
+  if (body.id == kRootId) return fail(EBUSY);
+  using Phase = wire::RemovePhase;
+  auto target = store.directories().find(body.id);
+  if (!target && body.phase == Phase::kMember && target.error().code == wire::kDirAbsent) {
+    return store.directories().make_tombstone(body.id);
+  }
+  if (!target && body.phase == Phase::kCancel) return store.directories().remove_tombstone(body.id);
+  if (!target && target.error().code == wire::kDirRemoved && body.phase != Phase::kWhole) return {};
+  if (!target) return fail(target.error());
+  switch (body.phase) {
+    case Phase::kWhole:
+      return parent ? remove_whole(store, parent, *target, name, body, before, met) : fail(EINVAL);
+    case Phase::kBegin: return begin_removal(store, *target, body);
+    case Phase::kMember: return remove_member(store, *target);
+    case Phase::kCommit:
+      return parent ? commit_removal(store, parent, *target, name, body, before, met) : fail(EINVAL);
+    case Phase::kCancel: return cancel_removal(*target, body);
+  }
+  return fail(EINVAL);
+}
+
+}  // namespace voldfs::store

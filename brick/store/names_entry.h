@@ -1,0 +1,68 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "brick/base/result.h"
+#include "brick/store/directories.h"
+#include "brick/store/record.h"
+#include "brick/wire/ops.h"
+
+namespace voldfs::store {
+
+class Store;
+
+// What an operation is about to change, told under its locks right before the first change, so that the brick's next life can
+// tell whether it happened (server::Intent).
+struct Change {
+  Id object{};        // created, removed or moved
+  Id object2{};       // replaced
+  uint32_t mode = 0;  // of what goes away
+  uint32_t nlink = 0;
+};
+using BeforeChange = std::function<void(const Change&)>;
+
+// A name from the wire, for operations that make or change it: EINVAL, ENAMETOOLONG; EPERM for voldfs's own in the root.
+Result<void> check_new_name(const Directory& dir, std::string_view name);
+// The same for those that look: ENOENT for voldfs's own.
+Result<void> check_known_name(const Directory& dir, std::string_view name);
+
+// What a name leads to, as the wire says it. Under the name's lock. An object without an id gets one (adoption, FORMAT.md rule
+// 3). ENOENT; also for a skeleton, which is nobody's name.
+Result<wire::EntryBody> read_entry(Store& store, const Directory& dir, const std::string& name);
+
+// A file that may be a link stub, by its attributes alone.
+bool looks_like_stub(const wire::Attr& attr);
+// The entry's stub, if it is one. ENOENT.
+Result<std::optional<wire::Link>> read_link_at(int dir, const char* name);
+// The entry's leaving mark, if it has one for this name. ENOENT.
+Result<std::optional<Leaving>> read_leaving_at(int dir, const char* name, const Id& dir_id);
+
+// Whether an entry is a directory's copy that only lies here by convenience: it gives way to whatever has a claim.
+bool is_mere_copy(const wire::EntryBody& entry);
+
+// Refuses an entry that takes part in a transaction (kLeaving) or is not what the request expects (kOtherId).
+Result<void> check_entry(const wire::EntryBody& entry, const Id& expected);
+
+// Puts the times of a directory back that an operation of voldfs itself touches. The directory's entries() is held
+// exclusively, so that no user's change is undone.
+class KeepTimes {
+ public:
+  explicit KeepTimes(int dir);
+  ~KeepTimes();
+  KeepTimes(const KeepTimes&) = delete;
+  KeepTimes& operator=(const KeepTimes&) = delete;
+
+ private:
+  const int dir_;
+  timespec mtime_{};
+  bool known_ = false;
+};
+
+// Takes DIR/NAME out of the tree, into .voldfs/parked (FORMAT.md), whatever it is. Handles and index still lead to it.
+Result<void> park(Store& store, int dir, const std::string& name, const std::string& parked_name);
+std::string parked_name(const wire::EntryBody& entry, const Id& dir, const std::string& name);
+
+}  // namespace voldfs::store
