@@ -23,7 +23,7 @@ using NodePtr = std::shared_ptr<Node>;
 // What a mount knows of one file or directory. Made by the first lookup, shared by everyone who works on the
 // object, gone when the kernel has forgotten it and nobody holds it. Any thread: everything that changes is
 // guarded by mutex_, which is a leaf lock: held for copies only, never across a request.
-class Node {
+class Node : public std::enable_shared_from_this<Node> {
  public:
   Node(const Id& id, wire::ObjectType type) : id_(id), type_(type) {}
 

@@ -1,12 +1,13 @@
 #include "dht/volume.h"
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
-#include <deque>
 #include <utility>
 
 #include <spdlog/spdlog.h>
 
+#include "dht/lock_waits.h"
 #include "dht/volume_impl.h"
 
 namespace voldfs::dht {
@@ -33,7 +34,6 @@ Volume::~Volume() = default;
 NodePtr Volume::root() { return impl_->root; }
 NodeTable& Volume::nodes() { return impl_->nodes; }
 std::shared_ptr<const VolumeMap> Volume::map() const { return impl_->map(); }
-uint64_t Volume::next_ticket() { return impl_->next_ticket.fetch_add(1, std::memory_order_relaxed); }
 
 Explained<std::unique_ptr<Volume>> Volume::open(VolumeMap map, std::vector<uint8_t> secret, VolumeOptions options,
                                                 uint32_t wait_ms) {
@@ -62,8 +62,10 @@ Volume::Impl::Impl(VolumeOptions options_in)
       client_options(std::make_shared<const client::ClientOptions>(options.client)),
       root(nodes.get(kRootId, wire::ObjectType::kDirectory)) {}
 
-// Clients end first: their control threads call back into what is behind them.
+// First the thread that asks bricks by itself, then the clients, whose control threads call back into what is behind
+// them.
 Volume::Impl::~Impl() {
+  if (lock_waits) lock_waits->stop();
   std::unordered_map<uint16_t, std::unique_ptr<client::BrickClient>> bricks;
   {
     std::lock_guard lock(mutex_);
@@ -143,6 +145,19 @@ std::vector<uint16_t> Volume::Impl::all_ordinals() const {
     if (brick.state != BrickState::kGone) ordinals.push_back(brick.ordinal);
   std::sort(ordinals.begin(), ordinals.end());
   return ordinals;
+}
+
+uint32_t Volume::Impl::dir_copies() const {
+  constexpr uint32_t kDefault = 2;
+  const auto map = this->map();
+  const auto found = map->options.find("dir-copies");
+  if (found == map->options.end()) return kDefault;
+  uint32_t copies = 0;
+  const std::string& text = found->second;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), copies);
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || copies < 1 || copies > kDefault)
+    return kDefault;
+  return copies;
 }
 
 client::Notifications Volume::Impl::notifications() {

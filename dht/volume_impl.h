@@ -117,8 +117,21 @@ struct Volume::Impl {
   // --- Directories over bricks (materialize.cc, volume_lookup.cc) ---
   // Makes the directory at the brick: home's set grows (the backup is told), missing ancestors come along as skeletons.
   Result<void> materialize(const NodePtr& dir, uint16_t ordinal, const Caller& caller);
+  // Makes the directory at the brick only as a way to something below it.
+  Result<void> make_skeleton(const NodePtr& dir, uint16_t ordinal, const Caller& caller);
+  // The node of a directory by its id alone; asks all bricks when it is not known here. ENOENT.
+  Result<NodePtr> directory(const Id& id, const Caller& caller);
   // Brings a brick's copy of the directory up to home's record and attributes.
   Result<void> refresh(const NodePtr& dir, uint16_t ordinal, const Caller& caller);
+  // After a directory's name has changed: home's record and its place, then the copies'. A copy that is down, or has
+  // something in the way, keeps its old path: it is found by id.
+  Result<void> move_directory(const Id& id, const NodePtr& to, std::string_view name, const Id& txn,
+                              const Caller& caller);
+  void move_copies(const NodePtr& dir, const NodePtr& to, std::string_view name, const Id& txn, const Caller& caller);
+  // The directory's id is refused by a brick. 0: it lives, ask again; ENOENT: it is removed.
+  Result<void> revive(const NodePtr& dir, uint16_t ordinal, int& tries, const Caller& caller);
+  // Takes what no name leads to out of the way of one that has a claim.
+  Result<void> park(uint16_t ordinal, const NodePtr& dir, std::string_view name, const Caller& caller);
   // The record as home (or, while it is down, the backup) has it now, noted in the node.
   Result<wire::DirRecord> fetch_record(const NodePtr& dir, const Caller& caller);
   // Attributes of a directory over its set: latest times, link count by the sum of subdirectories. `home`: what home (or
@@ -131,6 +144,10 @@ struct Volume::Impl {
   void set_lock_granted(std::function<void(const wire::LockBody&)> take);
   void set_recall(std::function<void(const wire::RecallBody&, std::string_view name)> take);
 
+  uint32_t dir_copies() const;                      // of a directory's record, home's included
+  // After this long a transaction's driver counts as dead, and whoever meets the transaction ends it.
+  std::atomic<uint32_t> settle_after_ms = 10'000;
+
   // Tests: called before each request; an error ends it unsent. A client that dies after its n-th request.
   std::function<Result<void>(uint16_t ordinal, const wire::Request&)> before_request;
 
@@ -138,7 +155,6 @@ struct Volume::Impl {
   std::shared_ptr<const client::ClientOptions> client_options;
   NodeTable nodes;
   NodePtr root;
-  std::atomic<uint64_t> next_ticket = 1;
   std::shared_ptr<LockWaits> lock_waits;            // made on first use (volume_lock.cc)
   std::once_flag lock_waits_made;
 

@@ -1,0 +1,165 @@
+#include "dht/open_file.h"
+
+#include <fcntl.h>
+
+#include <chrono>
+#include <thread>
+#include <utility>
+
+#include "dht/file_call.h"
+#include "dht/lock_waits.h"
+
+namespace voldfs::dht {
+
+void Durability::check(uint64_t verifier) {
+  if (!unsynced_ || verifier == 0 || verifier == verifier_) return;
+  losses_++;
+  unsynced_ = false;
+}
+
+void Durability::note(uint64_t verifier, bool wrote) {
+  std::lock_guard lock(mutex_);
+  check(verifier);
+  if (!wrote) return;
+  writes_++;
+  unsynced_ = true;
+  verifier_ = verifier;
+}
+
+uint64_t Durability::begin_sync() const {
+  std::lock_guard lock(mutex_);
+  return writes_;
+}
+
+// Writes that were answered while the fsync was on its way may not be part of it.
+void Durability::end_sync(uint64_t begun, uint64_t verifier) {
+  std::lock_guard lock(mutex_);
+  check(verifier);
+  if (writes_ == begun) unsynced_ = false;
+}
+
+uint32_t Durability::losses() const {
+  std::lock_guard lock(mutex_);
+  return losses_;
+}
+
+std::shared_ptr<Durability> Node::durability() {
+  std::lock_guard guard(mutex_);
+  if (!durability_) durability_ = std::make_shared<Durability>();
+  return durability_;
+}
+
+namespace {
+
+constexpr int kOnce = O_CREAT | O_EXCL | O_TRUNC;  // flags that act when a file is opened first
+
+}  // namespace
+
+OpenFile::OpenFile(Volume::Impl& volume, const NodePtr& node, uint16_t brick, const wire::EntryBody& entry, uint32_t flags,
+                   const Caller& opener)
+    : volume_(volume),
+      node_(node),
+      brick_(brick),
+      flags_(flags & ~static_cast<uint32_t>(kOnce)),
+      opener_([&] {
+        Caller who = opener;
+        who.interrupted = nullptr;  // lives no longer than the request that opens
+        return who;
+      }()),
+      attr_at_open_(entry.attr),
+      number_(entry.open),
+      losses_heard_(node->durability()->losses()),
+      durability_(node->durability()) {}
+
+OpenFilePtr OpenFile::make(Volume::Impl& volume, const NodePtr& node, uint16_t brick, const wire::EntryBody& entry,
+                           uint32_t flags, const Caller& opener) {
+  OpenFilePtr file(new OpenFile(volume, node, brick, entry, flags, opener));
+  volume.hold(file);
+  return file;
+}
+
+OpenFile::~OpenFile() { close(); }
+
+void OpenFile::close() {
+  if (!closed_.exchange(true)) volume_.drop(this);
+}
+
+Result<void> OpenFile::take_loss() {
+  const uint32_t losses = durability_->losses();
+  if (losses_heard_.exchange(losses) != losses) return fail(EIO);
+  return {};
+}
+
+Result<void> OpenFile::reopen() {
+  wire::OpenBody body{};
+  body.object = volume_.object_ref(node_);
+  body.flags = flags_;
+  body.open = number();
+  wire::Request request(wire::Op::kOpen, body);
+  request.header().flags |= wire::kFlagReclaim;
+  const auto reply = volume_.call(brick_, std::move(request), opener_);
+  if (!reply) return fail(reply.error());
+  const auto entry = reply->body<wire::EntryBody>();
+  if (!entry) return fail(entry.error());
+  durability_->note(reply->header.verifier, false);
+  number_.store(entry->open, std::memory_order_relaxed);
+  return {};
+}
+
+// A file that does not come back (removed behind our back, or its handle changed with a copied brick) is opened
+// again when it is used, and that error is the user's.
+void OpenFile::reclaim(uint16_t ordinal, bool lost) {
+  if (ordinal != brick_ || closed_) return;
+  static_cast<void>(reopen());
+  lock_waits(volume_).reclaim(*this, lost);
+}
+
+// --- Requests through an open -------------------------------------------------------------------------------
+
+namespace {
+
+// The brick takes no new state while others reclaim theirs. Longer than its grace period can be.
+constexpr int kGraceTriesMax = 2'000;
+constexpr auto kGraceDelay = std::chrono::milliseconds(50);
+
+Result<void> wait_grace(int& tries, const Caller& caller) {
+  if (++tries > kGraceTriesMax) return fail(EIO);
+  if (caller.interrupted && caller.interrupted->load(std::memory_order_relaxed)) return fail(EINTR);
+  std::this_thread::sleep_for(kGraceDelay);
+  return {};
+}
+
+}  // namespace
+
+Result<wire::Reply> call_file(Volume::Impl& volume, const OpenFilePtr& file, bool wrote, const MakeFileRequest& make,
+                              const Caller& caller, std::span<std::byte> data_into) {
+  bool reopened = false;
+  for (int grace = 0;;) {
+    auto reply = volume.call(file->brick(), make(volume.object_ref(file->node()), file->number()), caller, nullptr, data_into);
+    if (reply) {
+      file->durability().note(reply->header.verifier, wrote);
+      return reply;
+    }
+    if (reply.error().code == wire::kGrace) {
+      if (const auto again = wait_grace(grace, caller); !again) return fail(again.error());
+    } else if (reply.error().code == wire::kOpenUnknown && !reopened) {
+      reopened = true;
+      if (const auto open = file->reopen(); !open) return fail(open.error().is_errno() ? open.error() : Error(ESTALE));
+    } else if (!reply.error().is_errno()) {
+      return fail(reply.error().code == wire::kStaleHandle ? ESTALE : EIO);
+    } else {
+      return reply;
+    }
+  }
+}
+
+Result<Entry> entry_of_node(Volume::Impl& volume, const NodePtr& node, const Result<wire::Reply>& reply, uint16_t brick) {
+  if (!reply) return fail(reply.error());
+  const auto body = reply->body<wire::EntryBody>();
+  if (!body) return fail(body.error());
+  auto entry = volume.entry_from(*body, nullptr, {}, brick, reply->header.grant_ms);
+  if (entry && entry->node != node) return fail(ESTALE);
+  return entry;
+}
+
+}  // namespace voldfs::dht

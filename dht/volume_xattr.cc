@@ -1,0 +1,71 @@
+#include "dht/file_call.h"
+
+// Extended attributes, ACLs among them. Of a directory they are home's, and copied to the bricks that hold it: a
+// default ACL works on each brick as on a local file system.
+namespace voldfs::dht {
+namespace {
+
+constexpr uint32_t kValueMax = 64 * 1024;  // XATTR_SIZE_MAX and XATTR_LIST_MAX of Linux
+
+Result<std::vector<std::byte>> ask_value(Volume::Impl& volume, wire::Op op, const NodePtr& node, std::string_view name, const Caller& caller) {
+  wire::XattrBody body{};
+  body.size_max = kValueMax;
+  const auto make = [&](const wire::ObjectRef& object) {
+    body.object = object;
+    return wire::Request(op, body, name);
+  };
+  // A directory's backup answers while home is down.
+  const uint16_t backup = node->is_directory() ? node->record().backup : uint16_t{0};
+  Caller quick = caller;
+  quick.only_if_up = backup != 0;
+  auto reply = volume.call_object(node, make, quick);
+  if (!reply && reply.error().code == EHOSTDOWN && backup != 0) {
+    reply = volume.call(backup, make(volume.object_ref(node)), quick);
+    if (!reply && reply.error().code == EHOSTDOWN) reply = volume.call_object(node, make, caller);
+  }
+  if (!reply) return fail(reply.error());
+  return std::vector<std::byte>(reply->data.begin(), reply->data.end());
+}
+
+}  // namespace
+
+Result<std::vector<std::byte>> Volume::getxattr(const NodePtr& node, std::string_view name, const Caller& caller) {
+  return ask_value(*impl_, wire::Op::kGetxattr, node, name, caller);
+}
+
+Result<std::vector<std::byte>> Volume::listxattr(const NodePtr& node, const Caller& caller) {
+  return ask_value(*impl_, wire::Op::kListxattr, node, {}, caller);
+}
+
+Result<void> Volume::setxattr(const NodePtr& node, std::string_view name, std::span<const std::byte> value, uint32_t flags, const Caller& caller) {
+  wire::XattrBody body{};
+  body.flags = flags;
+  constexpr uint32_t kCreateOrReplace = 3;
+  uint16_t brick = 0;
+  const auto reply = change_object(
+      *impl_, node,
+      [&](const wire::ObjectRef& object, uint64_t change) {
+        body.object = object, body.change = change;
+        if (change != 0) body.flags &= ~kCreateOrReplace;  // home has decided whether there is one
+        return wire::Request(wire::Op::kSetxattr, body, name, {}, value);
+      },
+      caller, &brick);
+  if (!reply) return fail(reply.error());
+  return {};
+}
+
+Result<void> Volume::removexattr(const NodePtr& node, std::string_view name, const Caller& caller) {
+  wire::XattrBody body{};
+  uint16_t brick = 0;
+  const auto reply = change_object(
+      *impl_, node,
+      [&](const wire::ObjectRef& object, uint64_t change) {
+        body.object = object, body.change = change;
+        return wire::Request(wire::Op::kRemovexattr, body, name);
+      },
+      caller, &brick);
+  if (!reply) return fail(reply.error());
+  return {};
+}
+
+}  // namespace voldfs::dht

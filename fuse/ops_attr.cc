@@ -1,0 +1,100 @@
+#include "fuse/operations.h"
+
+// Attributes: stat, statx with birth time, chmod, chown, truncate, utimens; a symlink's target.
+namespace voldfs::fuse {
+namespace {
+
+struct Field {
+  int fuse;       // FUSE_SET_ATTR_*
+  uint32_t wire;  // wire::kSet*
+};
+constexpr Field kFields[] = {
+    {FUSE_SET_ATTR_MODE, wire::kSetMode},
+    {FUSE_SET_ATTR_UID, wire::kSetUid},
+    {FUSE_SET_ATTR_GID, wire::kSetGid},
+    {FUSE_SET_ATTR_SIZE, wire::kSetSize},
+    {FUSE_SET_ATTR_ATIME, wire::kSetAtime},
+    {FUSE_SET_ATTR_MTIME, wire::kSetMtime},
+    {FUSE_SET_ATTR_ATIME_NOW, wire::kSetAtimeNow},
+    {FUSE_SET_ATTR_MTIME_NOW, wire::kSetMtimeNow},
+    {FUSE_SET_ATTR_CTIME, wire::kSetCtime},
+    {protocol::kSetattrKillPrivileges, wire::kKillPrivileges},
+};
+
+uint32_t wire_valid(int valid) {
+  uint32_t out = 0;
+  for (const Field& field : kFields)
+    if (valid & field.fuse) out |= field.wire;
+  // The kernel names a time and "now" together.
+  if (out & wire::kSetAtimeNow) out &= ~wire::kSetAtime;
+  if (out & wire::kSetMtimeNow) out &= ~wire::kSetMtime;
+  return out;
+}
+
+wire::Attr wire_attr(const struct stat& in) {
+  wire::Attr out{};
+  out.mode = in.st_mode;
+  out.uid = in.st_uid;
+  out.gid = in.st_gid;
+  out.size = static_cast<uint64_t>(in.st_size);
+  out.atime = in.st_atim.tv_sec, out.atime_ns = static_cast<uint32_t>(in.st_atim.tv_nsec);
+  out.mtime = in.st_mtim.tv_sec, out.mtime_ns = static_cast<uint32_t>(in.st_mtim.tv_nsec);
+  out.ctime = in.st_ctim.tv_sec, out.ctime_ns = static_cast<uint32_t>(in.st_ctim.tv_nsec);
+  return out;
+}
+
+}  // namespace
+
+Result<void> getattr(Request& request, fuse_ino_t ino, fuse_file_info* info) {
+  const auto found = request.volume().getattr(request.node(ino), open_file(info), request.caller());
+  if (!found) return fail(found.error());
+  return request.reply_attr(*found);
+}
+
+Result<void> setattr(Request& request, fuse_ino_t ino, struct stat* attr, int valid, fuse_file_info* info) {
+  const dht::NodePtr node = request.node(ino);
+  // The kernel cuts its own pages, so they stay what the file is; but the file's times change.
+  if (valid & FUSE_SET_ATTR_SIZE) static_cast<void>(node->exchange_data_stamp({}));
+  const auto changed = request.volume().setattr(node, open_file(info), wire_attr(*attr), wire_valid(valid), request.caller());
+  if (!changed) return fail(changed.error());
+  return request.reply_attr(*changed);
+}
+
+Result<void> readlink(Request& request, fuse_ino_t ino) {
+  const auto target = request.volume().readlink(request.node(ino), request.caller());
+  if (!target) return fail(target.error());
+  return request.reply_readlink(*target);
+}
+
+Result<protocol::StatxOut> statx(Mount& mount, const protocol::InHeader& header, const protocol::StatxIn& in) {
+  dht::NodePtr node = mount.root;
+  if (header.nodeid != FUSE_ROOT_ID) node = reinterpret_cast<dht::Node*>(header.nodeid)->shared_from_this();
+  dht::OpenFilePtr file;
+  if ((in.getattr_flags & protocol::kGetattrHandle) && !node->is_directory())
+    file = reinterpret_cast<FileHandle*>(in.handle)->file;
+  dht::Caller caller;
+  caller.uid = header.uid, caller.gid = header.gid, caller.pid = header.pid;
+  const auto found = mount.volume->getattr(node, file, caller);
+  if (!found) return fail(found.error());
+
+  const wire::Attr& attr = found->attr;
+  protocol::StatxOut out{};
+  const double valid_s = found->grant_ms ? found->grant_ms / 1000.0 : mount.behaviour.attribute_timeout_s;
+  out.attr_valid = static_cast<uint64_t>(valid_s);
+  out.attr_valid_nsec = static_cast<uint32_t>((valid_s - static_cast<double>(out.attr_valid)) * 1e9);
+  out.stat.mask = STATX_BASIC_STATS | (attr.btime || attr.btime_ns ? STATX_BTIME : 0);
+  out.stat.blksize = attr.blksize;
+  out.stat.nlink = attr.nlink;
+  out.stat.uid = attr.uid, out.stat.gid = attr.gid;
+  out.stat.mode = static_cast<uint16_t>(attr.mode);
+  out.stat.ino = dht::inode_number(node->id());
+  out.stat.size = attr.size, out.stat.blocks = attr.blocks;
+  out.stat.atime = {attr.atime, attr.atime_ns, 0};
+  out.stat.btime = {attr.btime, attr.btime_ns, 0};
+  out.stat.ctime = {attr.ctime, attr.ctime_ns, 0};
+  out.stat.mtime = {attr.mtime, attr.mtime_ns, 0};
+  out.stat.rdev_major = static_cast<uint32_t>(attr.rdev >> 32), out.stat.rdev_minor = static_cast<uint32_t>(attr.rdev);
+  return out;
+}
+
+}  // namespace voldfs::fuse

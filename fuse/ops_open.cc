@@ -1,0 +1,90 @@
+#include <fcntl.h>
+
+#include <ctime>
+
+#include "dht/open_file.h"
+#include "fuse/operations.h"
+
+// Opening, creating, closing; and whether the kernel may go on with the pages that it has.
+namespace voldfs::fuse {
+namespace {
+
+// Younger changes may be followed by one with the same time stamp: file systems before Linux 6.13 count it in
+// ticks of up to 10 ms, and clocks differ.
+constexpr int64_t kStampAgeMinS = 1;
+
+dht::Node::DataStamp stamp_of(const wire::Attr& attr) {
+  dht::Node::DataStamp stamp{attr.size, attr.mtime, attr.ctime, attr.mtime_ns, attr.ctime_ns, false};
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  stamp.valid = attr.mode != 0 && attr.ctime + kStampAgeMinS < now.tv_sec;
+  return stamp;
+}
+
+// True when the file is what it was when it was opened last, and nobody has written to it through this mount
+// since then. From here on, AUTO_INVAL_DATA watches.
+bool pages_are_current(dht::Node& node, const wire::Attr& attr) {
+  const auto now = stamp_of(attr);
+  const auto before = node.exchange_data_stamp(now);
+  return before.valid && before == now;
+}
+
+// Whether the kernel's page cache is left out. It must be for appends: the kernel puts an append's data into its
+// pages where it believes the file to end, and another client may have appended meanwhile.
+bool is_direct(const Mount& mount, int flags) {
+  if (mount.behaviour.direct_io == DirectIo::kOn) return true;
+  return (flags & O_APPEND) && (flags & O_ACCMODE) != O_RDONLY;
+}
+
+std::unique_ptr<FileHandle> fill_handle(const Mount& mount, const dht::OpenFilePtr& file, fuse_file_info& info) {
+  auto handle = std::make_unique<FileHandle>(file, is_direct(mount, info.flags));
+  info.direct_io = handle->direct;
+  info.parallel_direct_writes = handle->direct;
+  const bool current = pages_are_current(*file->node(), file->attr_at_open());
+  info.keep_cache = !handle->direct && !(info.flags & O_TRUNC) && current;
+  return handle;
+}
+
+Result<void> reply_created(Request& request, const Result<dht::Created>& created, fuse_file_info& info) {
+  if (!created) return fail(created.error());
+  return request.reply_create(created->entry, info, fill_handle(request.mount(), created->file, info));
+}
+
+}  // namespace
+
+Result<void> open(Request& request, fuse_ino_t ino, fuse_file_info* info) {
+  const auto file = request.volume().open(request.node(ino), static_cast<uint32_t>(info->flags), request.caller());
+  if (!file) return fail(file.error());
+  return request.reply_open(*info, fill_handle(request.mount(), *file, *info));
+}
+
+Result<void> create(Request& request, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* info) {
+  const auto flags = static_cast<uint32_t>(info->flags);
+  return reply_created(request, request.volume().create(request.node(parent), name, mode, flags, request.caller()), *info);
+}
+
+Result<void> tmpfile(Request& request, fuse_ino_t parent, mode_t mode, fuse_file_info* info) {
+  const auto flags = static_cast<uint32_t>(info->flags);
+  return reply_created(request, request.volume().tmpfile(request.node(parent), mode, flags, request.caller()), *info);
+}
+
+// A close(2), of one of perhaps several descriptors: POSIX locks of the process go, and what is known of lost
+// writes is told.
+Result<void> flush(Request& request, fuse_ino_t, fuse_file_info* info) {
+  const dht::OpenFilePtr file = open_file(info);
+  request.volume().drop_locks(file, wire::LockKind::kPosix, info->lock_owner, request.caller());
+  if (const auto safe = request.volume().flush(file); !safe) return safe;
+  return request.reply_ok();
+}
+
+// The last descriptor has gone.
+Result<void> release(Request& request, fuse_ino_t, fuse_file_info* info) {
+  const std::unique_ptr<FileHandle> handle(file_handle(info));
+  dht::Caller caller = request.caller();
+  caller.interrupted = nullptr;
+  if (info->flock_release) request.volume().drop_locks(handle->file, wire::LockKind::kFlock, info->lock_owner, caller);
+  request.volume().release(handle->file, caller);
+  return request.reply_ok();
+}
+
+}  // namespace voldfs::fuse

@@ -1,0 +1,79 @@
+#include "fuse/request.h"
+
+#include <sys/sysmacros.h>
+
+#include <utility>
+
+namespace voldfs::fuse {
+
+Request::Request(fuse_req_t request) : request_(request), mount_(*static_cast<Mount*>(fuse_req_userdata(request))) {
+  fuse_req_interrupt_func(
+      request_, [](fuse_req_t, void* interrupted) { *static_cast<std::atomic<bool>*>(interrupted) = true; }, &interrupted_);
+}
+
+Request::~Request() {
+  if (request_) static_cast<void>(reply_error(Error(EIO)));
+}
+
+// libfuse calls the interrupt function under the request's lock, which this takes: no call comes later, and the
+// flag may go.
+fuse_req_t Request::finish() {
+  fuse_req_interrupt_func(request_, nullptr, nullptr);
+  return std::exchange(request_, nullptr);
+}
+
+fuse_req_t Request::release() { return finish(); }
+
+dht::NodePtr Request::node(fuse_ino_t number) const {
+  if (number == FUSE_ROOT_ID) return mount_.root;
+  return reinterpret_cast<dht::Node*>(number)->shared_from_this();
+}
+
+dht::Caller Request::caller() const {
+  const fuse_ctx* const context = fuse_req_ctx(request_);
+  dht::Caller caller;
+  caller.uid = context->uid;
+  caller.gid = context->gid;
+  caller.pid = static_cast<uint32_t>(context->pid);
+  caller.umask = context->umask;
+  caller.interrupted = &interrupted_;
+  return caller;
+}
+
+const void* Request::raw_argument() const { return raw + 1; }
+
+double Request::valid_s(uint32_t grant_ms, double otherwise_s) const {
+  return grant_ms ? grant_ms / 1000.0 : otherwise_s;
+}
+
+fuse_entry_param Request::entry_param(const dht::Entry& entry) const {
+  fuse_entry_param param{};
+  param.ino = node_number(mount_, *entry.node);
+  param.attr = to_stat(entry.node->id(), entry.attr);
+  param.attr_timeout = valid_s(entry.grant_ms, mount_.behaviour.attribute_timeout_s);
+  param.entry_timeout = valid_s(entry.grant_ms, mount_.behaviour.entry_timeout_s);
+  return param;
+}
+
+fuse_ino_t node_number(const Mount& mount, const dht::Node& node) {
+  return &node == mount.root.get() ? FUSE_ROOT_ID : reinterpret_cast<fuse_ino_t>(&node);
+}
+
+struct stat to_stat(const Id& id, const wire::Attr& attr) {
+  struct stat out{};
+  out.st_ino = dht::inode_number(id);
+  out.st_mode = attr.mode;
+  out.st_nlink = attr.nlink;
+  out.st_uid = attr.uid;
+  out.st_gid = attr.gid;
+  out.st_rdev = makedev(static_cast<unsigned>(attr.rdev >> 32), static_cast<unsigned>(attr.rdev));
+  out.st_size = static_cast<off_t>(attr.size);
+  out.st_blksize = attr.blksize;
+  out.st_blocks = static_cast<blkcnt_t>(attr.blocks);
+  out.st_atim = {attr.atime, attr.atime_ns};
+  out.st_mtim = {attr.mtime, attr.mtime_ns};
+  out.st_ctim = {attr.ctime, attr.ctime_ns};
+  return out;
+}
+
+}  // namespace voldfs::fuse

@@ -1,0 +1,95 @@
+#pragma once
+
+#include <fuse_lowlevel.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <span>
+
+#include "dht/volume.h"
+#include "fuse/fuse_protocol.h"
+#include "fuse/mount.h"
+
+namespace voldfs::fuse {
+
+// An open file as the kernel names it (fuse_file_info::fh).
+struct FileHandle {
+  dht::OpenFilePtr file;
+  bool direct = false;        // the kernel keeps no pages of what goes through this open
+};
+
+struct DirectoryHandle {
+  dht::NodePtr node;
+  std::shared_ptr<dht::DirStream> stream;
+};
+
+inline FileHandle* file_handle(const fuse_file_info* info) { return info ? reinterpret_cast<FileHandle*>(info->fh) : nullptr; }
+inline DirectoryHandle* directory_handle(const fuse_file_info* info) { return reinterpret_cast<DirectoryHandle*>(info->fh); }
+inline dht::OpenFilePtr open_file(const fuse_file_info* info) {
+  const FileHandle* const handle = file_handle(info);
+  return handle ? handle->file : nullptr;
+}
+
+// One request of the kernel while a worker is at it. An operation answers it by exactly one reply_*, or returns
+// an error, which run() makes the reply. The worker's thread only.
+class Request {
+ public:
+  explicit Request(fuse_req_t request);
+  ~Request();
+  Request(const Request&) = delete;
+  Request& operator=(const Request&) = delete;
+
+  Mount& mount() const { return mount_; }
+  dht::Volume& volume() const { return *mount_.volume; }
+  // The node that the kernel means; it counts lookups of it, so that it is there.
+  dht::NodePtr node(fuse_ino_t number) const;
+  // Who asks, and how a wait for a brick that is down is ended by a signal.
+  dht::Caller caller() const;
+  // The request's own structure as it came, for what libfuse leaves out of it.
+  const void* raw_argument() const;
+
+  // Replies (reply.cc). Each counts or uncounts lookups as the kernel does.
+  Result<void> reply_ok();
+  Result<void> reply_error(Error error);
+  Result<void> reply_none();
+  Result<void> reply_entry(const dht::Entry& entry);
+  Result<void> reply_negative();
+  Result<void> reply_attr(const dht::Entry& entry);
+  Result<void> reply_open(const fuse_file_info& info, std::unique_ptr<FileHandle> handle);
+  Result<void> reply_open(const fuse_file_info& info, std::unique_ptr<DirectoryHandle> handle);
+  Result<void> reply_create(const dht::Entry& entry, const fuse_file_info& info, std::unique_ptr<FileHandle> handle);
+  Result<void> reply_readlink(const std::string& target);
+  Result<void> reply_data(std::span<const std::byte> data);
+  Result<void> reply_directory(std::span<const std::byte> page, std::span<const dht::NodePtr> counted);
+  Result<void> reply_written(size_t size);
+  Result<void> reply_offset(uint64_t offset);
+  Result<void> reply_xattr_size(size_t size);
+  Result<void> reply_statfs(const wire::StatfsReply& statfs);
+  Result<void> reply_lock(const struct flock& lock);
+  Result<void> reply_ioctl(const void* data, size_t size);
+
+  fuse_entry_param entry_param(const dht::Entry& entry) const;
+  bool is_replied() const { return request_ == nullptr; }
+  // libfuse's request, for a reply by somebody else, later; this one is done with it.
+  fuse_req_t release();
+  fuse_req_t handle() const { return request_; }
+
+  // Set by the session before libfuse decodes a request.
+  inline static thread_local const protocol::InHeader* raw = nullptr;
+
+ private:
+  fuse_req_t finish();
+  double valid_s(uint32_t grant_ms, double otherwise_s) const;
+
+  fuse_req_t request_;
+  Mount& mount_;
+  std::atomic<bool> interrupted_ = false;
+};
+
+// The number by which the kernel knows a node. 1 is the mount's root.
+fuse_ino_t node_number(const Mount& mount, const dht::Node& node);
+// What stat(2) says of it.
+struct stat to_stat(const Id& id, const wire::Attr& attr);
+
+}  // namespace voldfs::fuse
