@@ -70,7 +70,8 @@ std::vector<Answer> Volume::Impl::ask(std::vector<uint16_t> ordinals, const Make
 
 Result<wire::Reply> Volume::Impl::call_dir(uint16_t ordinal, const NodePtr& dir, IfAbsent absent,
                                            const MakeDirRequest& make, const Caller& caller, wire::Reply* refusal) {
-  for (int tries = 0; tries < kRetriesMax; ++tries) {
+  int waits = 0;
+  for (int tries = 0; tries < kRetriesMax;) {
     wire::DirRef ref = dir_ref(dir);
     // What only asks for a name does not depend on the copy's attributes: an older copy will do.
     if (absent == IfAbsent::kNoEntry) ref.change = 0;
@@ -80,12 +81,16 @@ Result<wire::Reply> Volume::Impl::call_dir(uint16_t ordinal, const NodePtr& dir,
       case wire::kDirAbsent: {
         if (absent == IfAbsent::kNoEntry || ordinal == dir->record().home) return fail(ENOENT);
         if (auto made = materialize(dir, ordinal, caller); !made) return fail(made.error());
+        ++tries;
         break;
       }
       case wire::kDirBehind:
         if (auto done = refresh(dir, ordinal, caller); !done) return fail(done.error());
+        ++tries;
         break;
-      case wire::kDirRemoved: return fail(ENOENT);
+      case wire::kDirRemoved:
+        if (auto lives = revive(dir, ordinal, waits, caller); !lives) return fail(lives.error());
+        break;
       case wire::kEpochOld:
         if (auto record = fetch_record(dir, caller); !record) return fail(record.error());
         return reply;

@@ -114,6 +114,7 @@ inline constexpr uint8_t kRoleHome = 1;      // the authority for the record
 inline constexpr uint8_t kRoleBackup = 2;    // holds a copy of the record, for when home is down
 inline constexpr uint8_t kRoleMember = 4;    // is in the set: may hold names of the directory
 inline constexpr uint8_t kRoleSkeleton = 8;  // is here only because something below it is; none of the others
+inline constexpr uint8_t kRoleOffHash = 16;  // home, and its name is a stub on another brick; the brick's own note
 
 enum class DirState : uint8_t { kLive = 0, kRemoving = 1, kMoving = 2 };
 
@@ -182,6 +183,9 @@ struct Place {            // a name in a directory, on the brick that is its aut
 static_assert(sizeof(Place) == 32);
 
 enum class TxnKind : uint8_t { kRename = 1, kLink = 2, kExchange = 3, kPlace = 4 };
+// TxnRecord::flags. An exchange has a record, under the same id, at the authority of either name. Its old and new name
+// are the other way round in the follower, and what counts is decided at the other one.
+inline constexpr uint16_t kTxnFollower = 1;
 enum class TxnState : uint8_t { kPrepared = 1, kCommitted = 2, kAborted = 3 };
 
 // A transaction's record, kept at the new name's authority (FORMAT.md, "Transactions"). The two names, old

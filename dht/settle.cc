@@ -1,0 +1,317 @@
+#include "dht/settle.h"
+
+#include <linux/fs.h>
+
+#include <chrono>
+#include <cstring>
+#include <utility>
+
+#include "dht/volume_lookup.h"
+#include "dht/volume_remove.h"
+
+namespace voldfs::dht {
+
+namespace {
+
+uint64_t now_ms() {
+  using namespace std::chrono;
+  return static_cast<uint64_t>(duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count());
+}
+
+// What a step of cleanup may meet when it, or somebody else's, has been done before.
+bool is_done_already(const Error& error) {
+  switch (error.code) {
+    case ENOENT: case ESTALE: case wire::kOtherId: case wire::kDirAbsent: case wire::kDirRemoved:
+    case wire::kStaleHandle: case wire::kTxnUnknown: return true;
+    default: return false;
+  }
+}
+
+Result<void> done_or(const Result<wire::Reply>& reply) {
+  if (reply || is_done_already(reply.error())) return {};
+  return fail(reply.error());
+}
+
+wire::Request txn_request(wire::Op op, const Id& txn, wire::TxnState state = wire::TxnState{}) {
+  wire::TxnRef ref{};
+  ref.txn = txn;
+  ref.state = state;
+  return wire::Request(op, ref);
+}
+
+Result<Txn> txn_from(uint16_t authority, wire::Reply& reply) {
+  auto record = reply.body<wire::TxnRecord>();
+  if (!record) return fail(record.error());
+  return Txn{authority, *record, reply.name, reply.name2};
+}
+
+Result<void> finish(Volume::Impl& volume, const Txn& txn, const Caller& caller) {
+  return done_or(volume.call(txn.authority, txn_request(wire::Op::kTxnFinish, txn.record.txn), caller));
+}
+
+wire::Request mark_request(wire::Op op, const wire::DirRef& dir, const Id& txn, const Id& authority, const Id& expected,
+                           std::string_view name) {
+  return wire::Request(op, wire::MarkBody{dir, txn, authority, expected}, name);
+}
+
+// The file's physical place follows its name. From then on it is found by path too.
+Result<void> settle_file(Volume::Impl& volume, const Txn& txn, const NodePtr& to, const Caller& caller) {
+  const uint16_t brick = volume.ordinal_of(txn.record.object.brick);
+  wire::SettleBody body{};
+  body.object = {txn.record.object.object, txn.record.object.handle};
+  body.from_dir = txn.record.from.dir;
+  body.to_dir = to->id();
+  if (txn.record.replaced.brick == txn.record.object.brick) body.replaced = txn.record.replaced.object;
+  body.txn = txn.record.txn;
+  return done_or(volume.call_dir(
+      brick, to, IfAbsent::kMaterialize,
+      [&](const wire::DirRef&) { return wire::Request(wire::Op::kSettle, body, txn.old_name, txn.new_name); },
+      caller));
+}
+
+// The object that a name led to before goes where it is, if that is not where the commit took it away.
+Result<void> remove_replaced(Volume::Impl& volume, const Txn& txn, const NodePtr& to, const Caller& caller) {
+  const wire::Link& replaced = txn.record.replaced;
+  if (replaced.object.is_none()) return {};
+  if (replaced.type == wire::ObjectType::kDirectory) {
+    auto victim = volume.directory(replaced.object, caller);
+    if (!victim) return is_done_already(victim.error()) ? Result<void>{} : fail(victim.error());
+    return finish_removal(volume, *victim, to, txn.new_name, txn.record.txn, caller);
+  }
+  const uint16_t brick = volume.ordinal_of(replaced.brick);
+  if (brick == txn.authority) return {};
+  const wire::UnlinkBody body{{to->id(), 0, 0, 0}, replaced.object, kUnlinkOffHash, 0};
+  return done_or(volume.call(brick, wire::Request(wire::Op::kUnlink, body, txn.new_name), caller));
+}
+
+// The mark and what carries it: a stub goes; an object that was here has gone to its new place before.
+Result<void> leave(Volume::Impl& volume, const NodePtr& from, const Txn& txn, const Caller& caller) {
+  const uint16_t brick = volume.ordinal_of(txn.record.from.brick);
+  return done_or(volume.call_dir(
+      brick, from, IfAbsent::kNoEntry,
+      [&](const wire::DirRef& ref) {
+        return mark_request(wire::Op::kTxnLeave, ref, txn.record.txn, txn.record.to.brick, txn.record.object.object,
+                            txn.old_name);
+      },
+      caller));
+}
+
+Result<void> finish_rename(Volume::Impl& volume, const Txn& txn, const Caller& caller) {
+  auto from = volume.directory(txn.record.from.dir, caller);
+  auto to = volume.directory(txn.record.to.dir, caller);
+  // A parent that is gone took its names along; what is left is to forget the transaction.
+  if (!to) return to.error().code == ENOENT ? finish(volume, txn, caller) : fail(to.error());
+  if (!from && from.error().code != ENOENT) return fail(from.error());
+  // What was replaced goes first: a directory's place must be free for the one that comes.
+  if (auto done = remove_replaced(volume, txn, *to, caller); !done) return done;
+  if (txn.record.object.type == wire::ObjectType::kDirectory) {
+    if (auto done = volume.move_directory(txn.record.object.object, *to, txn.new_name, txn.record.txn, caller);
+        !done && !is_done_already(done.error()))
+      return done;
+  } else if (auto done = settle_file(volume, txn, *to, caller); !done) {
+    return done;
+  }
+  if (from)
+    if (auto done = leave(volume, *from, txn, caller); !done) return done;
+  return finish(volume, txn, caller);
+}
+
+// kTxnList: TxnRecord, u16 old name size, u16 new name size, u32 0, both names, zeros to 8; repeated.
+Result<std::vector<Id>> parse_txn_list(std::span<const std::byte> data) {
+  std::vector<Id> txns;
+  while (!data.empty()) {
+    wire::TxnRecord record;
+    uint16_t sizes[4];
+    constexpr size_t kFixed = sizeof record + sizeof sizes;
+    if (data.size() < kFixed) return fail(EPROTO);
+    std::memcpy(&record, data.data(), sizeof record);
+    std::memcpy(sizes, data.data() + sizeof record, sizeof sizes);
+    const size_t size = (kFixed + sizes[0] + sizes[1] + 7) / 8 * 8;
+    if (sizes[0] > wire::kNameMax || sizes[1] > wire::kNameMax || size > data.size()) return fail(EPROTO);
+    txns.push_back(record.txn);
+    data = data.subspan(size);
+  }
+  return txns;
+}
+
+// --- Exchange -----------------------------------------------------------------------------------------------
+
+// The record of the other name's authority, from this one's.
+Txn mirror_of(const Volume::Impl& volume, const Txn& txn) {
+  Txn other;
+  other.authority = volume.ordinal_of(txn.record.from.brick);
+  other.record = mirrored(txn.record);
+  other.old_name = txn.new_name;
+  other.new_name = txn.old_name;
+  return other;
+}
+
+// An object of an exchange to the path of its new name. kOtherId: the other object still lies there.
+Result<void> settle_exchanged(Volume::Impl& volume, const Txn& txn, const NodePtr& to, const Caller& caller) {
+  if (txn.record.object.type == wire::ObjectType::kDirectory)
+    return volume.move_directory(txn.record.object.object, to, txn.new_name, txn.record.txn, caller);
+  wire::SettleBody body{};
+  body.object = {txn.record.object.object, txn.record.object.handle};
+  body.from_dir = txn.record.from.dir;
+  body.to_dir = to->id();
+  body.txn = txn.record.txn;
+  auto done = volume.call_dir(
+      volume.ordinal_of(txn.record.object.brick), to, IfAbsent::kMaterialize,
+      [&](const wire::DirRef&) { return wire::Request(wire::Op::kSettle, body, txn.old_name, txn.new_name); }, caller);
+  return done ? Result<void>{} : fail(done.error());
+}
+
+// Both objects lie on one brick that is the authority of neither name, each at the other's new path.
+Result<void> swap_paths(Volume::Impl& volume, const Txn& txn, const Caller& caller) {
+  wire::RenameBody body{};
+  body.from = {txn.record.from.dir, 0, 0, 0};
+  body.to = {txn.record.to.dir, 0, 0, 0};
+  body.expected = txn.record.object.object;
+  body.expected_target = txn.record.replaced.object;
+  body.flags = RENAME_EXCHANGE;
+  return done_or(volume.call(volume.ordinal_of(txn.record.object.brick),
+                             wire::Request(wire::Op::kRename, body, txn.old_name, txn.new_name), caller));
+}
+
+Result<void> settle_both(Volume::Impl& volume, const Txn& txn, const Txn& other, const NodePtr& from, const NodePtr& to,
+                         const Caller& caller) {
+  const auto blocked = [](const Result<void>& result) { return !result && result.error().code == wire::kOtherId; };
+  const auto other_than_done = [](const Result<void>& result) { return !result && !is_done_already(result.error()); };
+  auto first = settle_exchanged(volume, txn, to, caller);
+  auto second = settle_exchanged(volume, other, from, caller);
+  if (blocked(first) && !blocked(second)) first = settle_exchanged(volume, txn, to, caller);
+  else if (blocked(second) && !blocked(first)) second = settle_exchanged(volume, other, from, caller);
+  else if (blocked(first) && blocked(second)) return swap_paths(volume, txn, caller);
+  if (other_than_done(first)) return first;
+  if (other_than_done(second)) return second;
+  return {};
+}
+
+// After the commit at the new name's authority the old name follows; until then who meets its mark is told there.
+Result<void> finish_exchange(Volume::Impl& volume, const Txn& txn, const Caller& caller) {
+  const Txn other = mirror_of(volume, txn);
+  auto followed = volume.call(other.authority, txn_request(wire::Op::kTxnCommit, txn.record.txn, wire::TxnState::kCommitted), caller);
+  if (!followed && !is_done_already(followed.error())) return fail(followed.error());
+  auto from = volume.directory(txn.record.from.dir, caller);
+  auto to = volume.directory(txn.record.to.dir, caller);
+  if (from && to)
+    if (auto settled = settle_both(volume, txn, other, *from, *to, caller); !settled) return settled;
+  if (auto done = finish(volume, other, caller); !done) return done;
+  return finish(volume, txn, caller);
+}
+
+// An exchange that was met at the follower: what the leader says counts.
+Result<void> settle_follower(Volume::Impl& volume, const Txn& txn, const Caller& caller) {
+  const uint16_t leader = volume.ordinal_of(txn.record.from.brick);
+  auto decided = settle(volume, leader, txn.record.txn, caller);
+  if (decided || decided.error().code != wire::kTxnUnknown) return decided;
+  // The leader's record goes last: it never was committed.
+  auto aborted = volume.call(txn.authority, txn_request(wire::Op::kTxnAbort, txn.record.txn, wire::TxnState::kAborted), caller);
+  if (!aborted && !is_done_already(aborted.error())) return fail(aborted.error());
+  return finish(volume, txn, caller);
+}
+
+}  // namespace
+
+wire::TxnRecord mirrored(const wire::TxnRecord& record) {
+  wire::TxnRecord other = record;
+  std::swap(other.from, other.to);
+  std::swap(other.object, other.replaced);
+  for (wire::Link* link : {&other.object, &other.replaced}) {
+    link->txn = record.txn;
+    link->state = wire::LinkState::kPending;
+  }
+  other.flags ^= wire::kTxnFollower;
+  return other;
+}
+
+bool Txn::overdue(const Volume::Impl& volume) const {
+  const uint64_t now = now_ms();
+  const uint64_t age = now > record.started_ms ? now - record.started_ms : record.started_ms - now;
+  return age >= volume.settle_after_ms.load(std::memory_order_relaxed);  // also when the clocks differ by so much
+}
+
+Result<Txn> txn_status(Volume::Impl& volume, uint16_t authority, const Id& txn, const Caller& caller) {
+  auto reply = volume.call(authority, txn_request(wire::Op::kTxnStatus, txn), caller);
+  if (!reply) return fail(reply.error());
+  return txn_from(authority, *reply);
+}
+
+Result<void> finish_committed(Volume::Impl& volume, const Txn& txn, const Caller& caller) {
+  switch (txn.record.kind) {
+    case wire::TxnKind::kRename: return finish_rename(volume, txn, caller);
+    case wire::TxnKind::kExchange: return finish_exchange(volume, txn, caller);
+    case wire::TxnKind::kLink:
+    case wire::TxnKind::kPlace: return finish(volume, txn, caller);
+  }
+  return fail(EIO);
+}
+
+Result<void> abort_prepared(Volume::Impl& volume, const Txn& txn, const Caller& caller) {
+  auto aborted =
+      volume.call(txn.authority, txn_request(wire::Op::kTxnAbort, txn.record.txn, wire::TxnState::kAborted), caller);
+  if (!aborted && aborted.error().code != wire::kTxnUnknown) return fail(aborted.error());
+
+  if (!txn.record.from.dir.is_none()) {
+    auto from = volume.directory(txn.record.from.dir, caller);
+    if (!from && from.error().code != ENOENT) return fail(from.error());
+    if (from)
+      if (auto done = unmark(volume, *from, txn.old_name, txn.authority, txn.record.txn, caller); !done) return done;
+  }
+  if (txn.record.kind == wire::TxnKind::kExchange) {
+    const Txn other = mirror_of(volume, txn);
+    auto followed = volume.call(other.authority, txn_request(wire::Op::kTxnAbort, txn.record.txn, wire::TxnState::kAborted), caller);
+    if (!followed && !is_done_already(followed.error())) return fail(followed.error());
+    if (auto done = finish(volume, other, caller); !done) return done;
+  } else if (txn.record.replaced.type == wire::ObjectType::kDirectory)
+    if (auto done = cancel_removal(volume, txn.record.replaced.object, txn.record.txn, caller); !done) return done;
+  if (txn.record.kind == wire::TxnKind::kLink || txn.record.kind == wire::TxnKind::kPlace) {
+    // The object's new name on its own brick, which no stub leads to.
+    const wire::UnlinkBody body{{txn.record.to.dir, 0, 0, 0}, txn.record.object.object, kUnlinkOffHash, 0};
+    const uint16_t brick = volume.ordinal_of(txn.record.object.brick);
+    if (auto done = done_or(volume.call(brick, wire::Request(wire::Op::kUnlink, body, txn.new_name), caller)); !done)
+      return done;
+  }
+  return finish(volume, txn, caller);
+}
+
+Result<void> settle(Volume::Impl& volume, uint16_t authority, const Id& txn_id, const Caller& caller) {
+  auto txn = txn_status(volume, authority, txn_id, caller);
+  if (!txn) return fail(txn.error());
+  if (txn->record.flags & wire::kTxnFollower) return settle_follower(volume, *txn, caller);
+  switch (txn->record.state) {
+    case wire::TxnState::kCommitted: return finish_committed(volume, *txn, caller);
+    case wire::TxnState::kAborted: return abort_prepared(volume, *txn, caller);
+    case wire::TxnState::kPrepared: break;
+  }
+  if (!txn->overdue(volume)) return fail(EBUSY);
+  auto aborted = abort_prepared(volume, *txn, caller);
+  if (!aborted && aborted.error().code == wire::kTxnDecided) return fail(EBUSY);  // committed meanwhile: ask again
+  return aborted;
+}
+
+Result<void> unmark(Volume::Impl& volume, const NodePtr& dir, std::string_view name, uint16_t authority, const Id& txn,
+                    const Caller& caller) {
+  return done_or(volume.call_name(
+      dir, name, IfAbsent::kNoEntry,
+      [&](const wire::DirRef& ref) {
+        return mark_request(wire::Op::kTxnUnmark, ref, txn, volume.brick_id(authority), {}, name);
+      },
+      caller));
+}
+
+Result<size_t> settle_all(Volume::Impl& volume, const Caller& caller) {
+  size_t ended = 0;
+  Caller quick = caller;
+  quick.only_if_up = true;
+  for (Answer& answer : volume.ask(volume.all_ordinals(), [](uint16_t) { return wire::Request(wire::Op::kTxnList); }, quick)) {
+    if (!answer.status) continue;
+    auto txns = parse_txn_list(answer.reply.data);
+    if (!txns) return fail(txns.error());
+    for (const Id& txn : *txns)
+      if (settle(volume, answer.ordinal, txn, quick)) ++ended;  // otherwise its driver lives, or a participant is down
+  }
+  return ended;
+}
+
+}  // namespace voldfs::dht

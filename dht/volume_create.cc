@@ -1,0 +1,201 @@
+#include "dht/volume_create.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "dht/open_file.h"
+#include "dht/transaction.h"
+
+namespace voldfs::dht {
+
+namespace {
+
+constexpr size_t kPlacesMax = 4;   // bricks that are asked for room
+constexpr int kCreateTriesMax = 16;
+
+wire::ObjectType type_of(uint32_t mode) {
+  const auto type = static_cast<wire::ObjectType>((mode & S_IFMT) >> 12);  // IFTODT
+  return type == wire::ObjectType::kNone ? wire::ObjectType::kFile : type;
+}
+
+// Something new without an open: mknod and symlink.
+Result<Entry> make_object(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Id& id,
+                          wire::ObjectType type, const MakeDirRequest& make, const Caller& caller) {
+  if (auto good = wire::check_name(name); !good) return fail(good.error());
+  if (dir->record().epoch == 0) {
+    auto there = resolve(volume, dir, name, caller);
+    if (there) return fail(EEXIST);
+    if (there.error().code != ENOENT) return fail(there.error());
+  }
+  int waits = 0;
+  for (int tries = 0; tries < kCreateTriesMax;) {
+    uint16_t asked = 0;
+    auto reply = volume.call_name(dir, name, IfAbsent::kMaterialize, make, caller, &asked);
+    if (!reply && reply.error().code == ENOSPC)
+      reply = place_elsewhere(volume, dir, name, id, type, make, caller, asked);
+    if (reply) {
+      auto body = reply->body<wire::EntryBody>();
+      if (!body) return fail(body.error());
+      return volume.entry_from(*body, dir, name, asked, reply->header.grant_ms);
+    }
+    switch (reply.error().code) {
+      case EBUSY: case wire::kLeaving:
+        if (auto waited = wait_for_name(volume, dir, name, waits, caller); !waited) return fail(waited.error());
+        break;
+      case EEXIST: case wire::kStub:
+        ++tries;
+        if (auto cleared = clear_copy(volume, dir, name, caller); !cleared) return fail(cleared.error());
+        break;
+      default: return fail(reply.error());
+    }
+  }
+  return fail(EIO);
+}
+
+}  // namespace
+
+Result<void> clear_copy(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller) {
+  auto found = resolve(volume, dir, name, caller);
+  if (found) return fail(EEXIST);
+  if (found.error().code != ENOENT) return fail(found.error());
+  return volume.park(volume.hashed(dir, name), dir, name, caller);
+}
+
+Result<wire::Reply> place_elsewhere(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Id& id,
+                                    wire::ObjectType type, const MakeDirRequest& make, const Caller& caller,
+                                    uint16_t& brick) {
+  const auto map = volume.map();
+  const Layout* layout = map->layout(dir->record().epoch);
+  if (!layout) return fail(EIO);
+  int code = ENOSPC;
+  for (const uint16_t ordinal : layout->rank(dir->id(), name, kPlacesMax + 1)) {
+    if (ordinal == volume.hashed(dir, name) || !volume.is_up(ordinal)) continue;
+    wire::Link object{};
+    object.brick = volume.brick_id(ordinal);
+    object.object = id;
+    object.type = type;
+    Transaction txn(volume, wire::TxnKind::kPlace, dir, name, object, caller);
+    if (auto prepared = txn.prepare(); !prepared) return fail(prepared.error());
+    auto made = volume.call_dir(ordinal, dir, IfAbsent::kMaterialize, make, caller);
+    if (!made && made.error().code == EEXIST) {
+      // No stub leads to what is there: the authority had no such name.
+      if (auto parked = volume.park(ordinal, dir, name, caller); !parked) return fail(parked.error());
+      made = volume.call_dir(ordinal, dir, IfAbsent::kMaterialize, make, caller);
+    }
+    if (!made) {
+      code = made.error().code;
+      if (code == ENOSPC) continue;
+      return fail(code);
+    }
+    if (auto committed = txn.commit(); !committed) return fail(committed.error());
+    txn.finish();
+    brick = ordinal;
+    return made;
+  }
+  return fail(code);
+}
+
+Result<Created> Volume::create(const NodePtr& dir, std::string_view name, uint32_t mode, uint32_t flags,
+                               const Caller& caller) {
+  Impl& impl = *impl_;
+  if (auto good = wire::check_name(name); !good) return fail(good.error());
+  const Id id = Id::random();
+  const auto make = [&](const wire::DirRef& ref) {
+    return wire::Request(wire::Op::kCreate, wire::CreateBody{ref, id, mode, flags}, name);
+  };
+  const auto make_exclusive = [&](const wire::DirRef& ref) {
+    return wire::Request(wire::Op::kCreate, wire::CreateBody{ref, id, mode, flags | O_EXCL}, name);
+  };
+  const auto open_existing = [&](const Entry& entry) -> Result<Created> {
+    if (flags & O_EXCL) return fail(EEXIST);
+    if (entry.node->is_directory()) return fail(EISDIR);
+    auto file = open(entry.node, flags & ~static_cast<uint32_t>(O_CREAT | O_EXCL), caller);
+    if (!file) return fail(file.error());
+    return Created{entry, *file};
+  };
+
+  int waits = 0;
+  for (int tries = 0; tries < kCreateTriesMax; ) {
+    if (dir->record().epoch == 0) {
+      auto there = impl.lookup(dir, name, caller);
+      if (there) return open_existing(*there);
+      if (there.error().code != ENOENT) return fail(there.error());
+    }
+    uint16_t asked = 0;
+    auto reply = impl.call_name(dir, name, IfAbsent::kMaterialize, make, caller, &asked);
+    if (!reply && reply.error().code == ENOSPC)
+      reply = place_elsewhere(impl, dir, name, id, wire::ObjectType::kFile, make_exclusive, caller, asked);
+    if (reply) {
+      auto body = reply->body<wire::EntryBody>();
+      if (!body) return fail(body.error());
+      auto entry = impl.entry_from(*body, dir, name, asked, reply->header.grant_ms);
+      if (!entry) return fail(entry.error());
+      return Created{*entry, OpenFile::make(impl, entry->node, asked, *body, flags, caller)};
+    }
+    switch (reply.error().code) {
+      case EBUSY: case wire::kLeaving:
+        if (auto waited = wait_for_name(impl, dir, name, waits, caller); !waited) return fail(waited.error());
+        break;
+      case wire::kStub: {
+        ++tries;
+        auto there = impl.lookup(dir, name, caller);
+        if (there) return open_existing(*there);
+        if (there.error().code != ENOENT) return fail(there.error());
+        break;
+      }
+      case EISDIR: case EEXIST:
+        ++tries;
+        if (auto cleared = clear_copy(impl, dir, name, caller); !cleared)
+          return fail(cleared.error().code == EEXIST ? reply.error() : cleared.error());
+        break;
+      default: return fail(reply.error());
+    }
+  }
+  return fail(EIO);
+}
+
+// A file without a name is nobody's but its open's: any brick will do, so the id spreads them by weight.
+Result<Created> Volume::tmpfile(const NodePtr& dir, uint32_t mode, uint32_t flags, const Caller& caller) {
+  Impl& impl = *impl_;
+  const Id id = Id::random();
+  uint16_t asked = 0;
+  auto reply = impl.call_name(
+      dir, id.hex(), IfAbsent::kMaterialize,
+      [&](const wire::DirRef& ref) {
+        return wire::Request(wire::Op::kTmpfile, wire::CreateBody{ref, id, mode, flags});
+      },
+      caller, &asked);
+  if (!reply) return fail(reply.error());
+  auto body = reply->body<wire::EntryBody>();
+  if (!body) return fail(body.error());
+  auto entry = impl.entry_from(*body, nullptr, {}, asked);
+  if (!entry) return fail(entry.error());
+  return Created{*entry, OpenFile::make(impl, entry->node, asked, *body, flags, caller)};
+}
+
+Result<Entry> Volume::mknod(const NodePtr& dir, std::string_view name, uint32_t mode, uint64_t rdev,
+                            const Caller& caller) {
+  if (S_ISDIR(mode)) return fail(EPERM);
+  const Id id = Id::random();
+  return make_object(
+      *impl_, dir, name, id, type_of(mode),
+      [&](const wire::DirRef& ref) {
+        return wire::Request(wire::Op::kMknod, wire::MakeBody{ref, id, mode, 0, rdev}, name);
+      },
+      caller);
+}
+
+Result<Entry> Volume::symlink(const NodePtr& dir, std::string_view name, std::string_view target,
+                              const Caller& caller) {
+  if (target.empty()) return fail(ENOENT);
+  if (target.size() >= wire::kTextMax) return fail(ENAMETOOLONG);
+  const Id id = Id::random();
+  return make_object(
+      *impl_, dir, name, id, wire::ObjectType::kSymlink,
+      [&](const wire::DirRef& ref) {
+        return wire::Request(wire::Op::kSymlink, wire::MakeBody{ref, id, S_IFLNK | 0777, 0, 0}, name, target);
+      },
+      caller);
+}
+
+}  // namespace voldfs::dht

@@ -1,0 +1,311 @@
+#include "dht/volume_lookup.h"
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "dht/settle.h"
+
+namespace voldfs::dht {
+
+namespace {
+
+constexpr int kStaleStubsMax = 4;  // a stub whose object goes away while we ask: somebody unlinks; ask again
+
+wire::Request ask_name(const wire::DirRef& dir, std::string_view name) {
+  return wire::Request(wire::Op::kLookup, wire::NameBody{dir}, name);
+}
+
+// A directory that lies at a name's authority is that name only if this is its home: otherwise it is a copy that keeps
+// the path of a former name.
+bool is_name(const wire::EntryBody& body, uint16_t asked) {
+  return body.kind == wire::EntryKind::kStub || body.type != wire::ObjectType::kDirectory || body.dir.home == asked ||
+         body.dir.epoch == 0;
+}
+
+Resolved resolved_from(const wire::EntryBody& body, uint16_t asked) {
+  Resolved found;
+  found.authority = asked;
+  found.body = body;
+  found.type = body.type;
+  found.object = body.object;
+  found.brick = body.type == wire::ObjectType::kDirectory && body.dir.home != 0 ? body.dir.home : asked;
+  return found;
+}
+
+// Epoch 0: the name may be anywhere, and does not exist only if every brick says so. The lowest ordinal wins.
+Result<Resolved> search(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller) {
+  const uint16_t hashed = volume.hashed(dir, name);
+  std::vector<uint16_t> others = volume.all_ordinals();
+  std::erase(others, hashed);
+  const wire::DirRef ref{dir->id(), 0, 0, 0};
+  Error down{0};
+  for (const Answer& answer : volume.ask(others, [&](uint16_t) { return ask_name(ref, name); }, caller)) {
+    if (!answer.status) {
+      const int code = answer.status.error().code;
+      if (code != ENOENT && code != wire::kDirAbsent && down.code == 0) down = answer.status.error();
+      continue;
+    }
+    auto body = answer.reply.body<wire::EntryBody>();
+    if (!body) return fail(body.error());
+    if (body->kind != wire::EntryKind::kObject) continue;  // a stub off its place leads nowhere
+    if (down.code != 0) return fail(down);                 // a lower ordinal may have it too
+    return resolved_from(*body, answer.ordinal);
+  }
+  if (down.code != 0) return fail(down.is_errno() ? down : Error(EIO));
+  return fail(ENOENT);
+}
+
+// A directory's name while its authority is down, from the brick that has its copy.
+Result<Resolved> ask_backup(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller) {
+  const wire::DirRecord record = dir->record();
+  const auto map = volume.map();
+  const Layout* layout = map->layout(record.epoch);
+  if (!layout) return fail(EHOSTDOWN);
+  const std::vector<uint16_t> rank = layout->rank(record.id, name, 2);
+  if (rank.size() < 2) return fail(EHOSTDOWN);
+  auto reply = volume.call(rank[1], ask_name({record.id, 0, record.epoch, 0}, name), caller);
+  if (!reply) return fail(EHOSTDOWN);
+  auto body = reply->body<wire::EntryBody>();
+  if (!body) return fail(body.error());
+  if (body->kind != wire::EntryKind::kObject || body->type != wire::ObjectType::kDirectory ||
+      !(body->dir.role & wire::kRoleBackup) || body->dir.home != rank[0])
+    return fail(EHOSTDOWN);  // whatever it is, it is not for this brick to say
+  return resolved_from(*body, rank[1]);
+}
+
+// What the authority answers: itself, or for a directory its backup while it is down.
+Result<Resolved> ask_authority(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller) {
+  Caller quick = caller;
+  quick.only_if_up = volume.dir_copies() > 1;
+  uint16_t asked = 0;
+  const auto make = [&](const wire::DirRef& ref) { return ask_name(ref, name); };
+  auto reply = volume.call_name(dir, name, IfAbsent::kNoEntry, make, quick, &asked);
+  if (!reply && reply.error().code == EHOSTDOWN && quick.only_if_up) {
+    auto copy = ask_backup(volume, dir, name, quick);
+    if (copy || copy.error().code != EHOSTDOWN) return copy;
+    reply = volume.call_name(dir, name, IfAbsent::kNoEntry, make, caller, &asked);
+  }
+  if (!reply) return fail(reply.error());
+  auto body = reply->body<wire::EntryBody>();
+  if (!body) return fail(body.error());
+  if (!is_name(*body, asked)) return fail(ENOENT);
+  Resolved found = resolved_from(*body, asked);
+  found.grant_ms = reply->header.grant_ms;
+  if (body->kind != wire::EntryKind::kStub) return found;
+  found.stub = true;
+  found.object = {body->link.object, body->link.handle};
+  found.type = body->link.type;
+  found.brick = volume.ordinal_of(body->link.brick);
+  if (body->link.state == wire::LinkState::kPending && !body->leaving) found.pending = body->link.txn;
+  return found;
+}
+
+// What a transaction's record says of a name that is marked.
+void lead_to(const Volume::Impl& volume, const wire::Link& link, Resolved& found) {
+  found.marked = true;
+  found.stub = true;
+  found.type = link.type;
+  found.brick = volume.ordinal_of(link.brick);
+  found.object = {link.object, link.handle};
+}
+
+// The name carries a leaving mark. True: `found` has been put right; false: ask again.
+Result<bool> resolve_mark(Volume::Impl& volume, const NodePtr& dir, std::string_view name, Resolved& found,
+                          const Caller& caller) {
+  const Id txn_id = found.body.link.txn;
+  const uint16_t decides = volume.ordinal_of(found.body.link.brick);
+  if (decides == 0) return fail(EIO);
+  auto txn = txn_status(volume, decides, txn_id, caller);
+  if (!txn && txn.error().code != wire::kTxnUnknown) return fail(txn.error());
+  if (!txn) return unmark(volume, dir, name, decides, txn_id, caller).map([] { return false; });
+  switch (txn->record.state) {
+    case wire::TxnState::kCommitted:
+      if (!txn->overdue(volume) && txn->record.kind == wire::TxnKind::kExchange) {
+        lead_to(volume, txn->record.replaced, found);  // which this name leads to from the commit on
+        return true;
+      }
+      if (!txn->overdue(volume)) return fail(ENOENT);
+      return finish_committed(volume, *txn, caller).map([] { return false; });
+    case wire::TxnState::kAborted:
+      return abort_prepared(volume, *txn, caller).map([] { return false; });
+    case wire::TxnState::kPrepared: break;
+  }
+  if (txn->overdue(volume))
+    if (auto done = settle(volume, decides, txn_id, caller); done) return false;
+  found.marked = true;
+  if (found.body.kind == wire::EntryKind::kStub) lead_to(volume, txn->record.object, found);
+  return true;
+}
+
+}  // namespace
+
+Result<Resolved> resolve(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller) {
+  if (auto good = wire::check_name(name); !good) return fail(good.error());
+  for (int tries = 0; tries < kRetriesMax; ++tries) {
+    auto found = ask_authority(volume, dir, name, caller);
+    if (!found) {
+      if (found.error().code == ENOENT && dir->record().epoch == 0) return search(volume, dir, name, caller);
+      return found;
+    }
+    if (found->body.leaving) {
+      auto as_is = resolve_mark(volume, dir, name, *found, caller);
+      if (!as_is) return fail(as_is.error());
+      if (!*as_is) continue;
+    }
+    if (!found->pending.is_none()) {  // led to already; what is left of its cleanup is done by whoever comes late
+      auto txn = txn_status(volume, found->authority, found->pending, caller);
+      if (txn && txn->overdue(volume))
+        if (auto done = settle(volume, found->authority, found->pending, caller); done) continue;
+    }
+    if (found->brick == 0) return fail(EIO);  // a stub to a brick that the map does not know
+    return found;
+  }
+  return fail(EIO);
+}
+
+Result<wire::EntryBody> object_behind(Volume::Impl& volume, const NodePtr& dir, std::string_view name,
+                                      const Resolved& name_is, const Caller& caller) {
+  if (name_is.is_directory()) {
+    const wire::DirBody body{{name_is.object.id, 0, 0, 0}};
+    auto reply = volume.call(name_is.brick, wire::Request(wire::Op::kDirGet, body), caller);
+    if (reply) return reply->body<wire::EntryBody>();
+    const int code = reply.error().code;
+    return fail(code == wire::kDirAbsent || code == wire::kDirRemoved ? ESTALE : code);
+  }
+  if (name_is.object.handle.size != 0) {
+    const wire::ObjectBody body{name_is.object, 0, 0};
+    auto reply = volume.call(name_is.brick, wire::Request(wire::Op::kGetattr, body), caller);
+    if (reply) return reply->body<wire::EntryBody>();
+    if (reply.error().code != wire::kStaleHandle) return fail(reply.error());
+  }
+  auto reply = volume.call_dir(name_is.brick, dir, IfAbsent::kNoEntry,
+                               [&](const wire::DirRef& ref) { return ask_name(ref, name); }, caller);
+  if (!reply) return fail(reply.error().code == ENOENT ? ESTALE : reply.error().code);
+  auto body = reply->body<wire::EntryBody>();
+  if (body && (body->kind != wire::EntryKind::kObject || body->object.id != name_is.object.id)) return fail(ESTALE);
+  return body;
+}
+
+Result<Entry> entry_of(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Resolved& found,
+                       const Caller& caller) {
+  wire::EntryBody body = found.body;
+  if (found.stub) {
+    auto behind = object_behind(volume, dir, name, found, caller);
+    if (!behind) return fail(behind.error());
+    body = *behind;
+  }
+  auto entry = volume.entry_from(body, dir, name, found.brick, found.stub ? 0 : found.grant_ms);
+  if (!entry || !entry->node->is_directory()) return entry;
+  auto attr = volume.merge_directory(entry->node, body, caller);
+  if (!attr) return fail(attr.error());
+  entry->attr = *attr;
+  return entry;
+}
+
+Result<Entry> Volume::Impl::lookup(const NodePtr& dir, std::string_view name, const Caller& caller) {
+  for (int tries = 0; tries < kStaleStubsMax; ++tries) {
+    auto found = resolve(*this, dir, name, caller);
+    if (!found) return fail(found.error());
+    auto entry = entry_of(*this, dir, name, *found, caller);
+    if (entry || entry.error().code != ESTALE) return entry;
+    // Behind a rename that is not cleaned up, the object may still lie under its old path without a good handle.
+    if (!found->pending.is_none())
+      if (auto done = settle(*this, found->authority, found->pending, caller); !done) return fail(done.error());
+  }
+  return fail(EIO);  // a stub that leads to nothing: lost, but never "no such file"
+}
+
+Result<Entry> Volume::lookup(const NodePtr& dir, std::string_view name, const Caller& caller) {
+  return impl_->lookup(dir, name, caller);
+}
+
+// --- A directory's attributes -------------------------------------------------------------------------------
+
+Result<wire::Attr> Volume::Impl::merge_directory(const NodePtr& dir, const wire::EntryBody& home,
+                                                 const Caller& caller) {
+  wire::Attr attr = home.attr;
+  uint32_t subdirectories = home.dir.subdirectories;
+  const uint16_t answered = home.dir.role & wire::kRoleHome ? dir->record().home : uint16_t{0};
+  std::vector<uint16_t> members = set_of(dir);
+  std::erase(members, answered);
+  if (answered == 0) std::erase(members, dir->record().home);  // it is down: its backup has answered
+  if (!members.empty()) {
+    Caller quick = caller;
+    quick.only_if_up = true;
+    const wire::DirBody body{{dir->id(), 0, 0, 0}};
+    for (const Answer& answer :
+         ask(members, [&](uint16_t) { return wire::Request(wire::Op::kDirGet, body); }, quick)) {
+      if (!answer.status) continue;  // down, or in the set but not made there yet: the others' values count
+      auto member = answer.reply.body<wire::EntryBody>();
+      if (!member) return fail(member.error());
+      subdirectories += member->dir.subdirectories;
+      const auto later = [](int64_t& s, uint32_t& ns, int64_t other_s, uint32_t other_ns) {
+        if (std::tie(s, ns) < std::tie(other_s, other_ns)) s = other_s, ns = other_ns;
+      };
+      later(attr.atime, attr.atime_ns, member->attr.atime, member->attr.atime_ns);
+      later(attr.mtime, attr.mtime_ns, member->attr.mtime, member->attr.mtime_ns);
+      later(attr.ctime, attr.ctime_ns, member->attr.ctime, member->attr.ctime_ns);
+    }
+  }
+  attr.nlink = 2 + subdirectories;
+  return attr;
+}
+
+Result<Entry> Volume::Impl::stat_directory(const NodePtr& dir, const Caller& caller) {
+  const wire::DirBody body{{dir->id(), 0, 0, 0}};
+  const auto make = [&](const wire::ObjectRef&) { return wire::Request(wire::Op::kDirGet, body); };
+  const uint16_t backup = dir->record().backup;
+  Caller quick = caller;
+  quick.only_if_up = backup != 0;
+  uint16_t asked = 0;
+  auto reply = call_object(dir, make, quick, nullptr, {}, &asked);
+  if (!reply && reply.error().code == EHOSTDOWN && backup != 0) {
+    reply = call(backup, make({}), quick);
+    if (!reply) reply = call_object(dir, make, caller, nullptr, {}, &asked);
+  }
+  if (!reply) return fail(reply.error());
+  auto answered = reply->body<wire::EntryBody>();
+  if (!answered) return fail(answered.error());
+  auto entry = entry_from(*answered, nullptr, {}, asked, reply->header.grant_ms);
+  if (!entry) return entry;
+  if (entry->node != dir) return fail(EIO);
+  auto attr = merge_directory(dir, *answered, caller);
+  if (!attr) return fail(attr.error());
+  entry->attr = *attr;
+  return entry;
+}
+
+// --- Waiting ------------------------------------------------------------------------------------------------
+
+Result<void> wait_busy(int& tries, const Caller& caller) {
+  if (tries >= kBusyRetriesMax) return fail(EBUSY);
+  if (caller.interrupted && caller.interrupted->load(std::memory_order_relaxed)) return fail(EINTR);
+  const uint32_t delay_ms = std::min(kBusyDelayMs << std::min(tries, 16), kBusyDelayMaxMs);
+  ++tries;
+  std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms));
+  return {};
+}
+
+Result<void> wait_for_name(Volume::Impl& volume, const NodePtr& dir, std::string_view name, int& tries,
+                           const Caller& caller) {
+  uint16_t asked = 0;
+  auto reply = volume.call_name(dir, name, IfAbsent::kNoEntry,
+                                [&](const wire::DirRef& ref) { return ask_name(ref, name); }, caller, &asked);
+  if (!reply) return reply.error().code == ENOENT ? Result<void>{} : fail(reply.error());
+  auto body = reply->body<wire::EntryBody>();
+  if (!body) return fail(body.error());
+  Result<void> settled;
+  if (body->leaving) {
+    const uint16_t decides = volume.ordinal_of(body->link.brick);
+    settled = settle(volume, decides, body->link.txn, caller);
+    if (!settled && settled.error().code == wire::kTxnUnknown)
+      settled = unmark(volume, dir, name, decides, body->link.txn, caller);
+  } else if (body->kind == wire::EntryKind::kStub && body->link.state == wire::LinkState::kPending) {
+    settled = settle(volume, asked, body->link.txn, caller);
+  }
+  if (!settled && settled.error().code != EBUSY) return settled;
+  return wait_busy(tries, caller);
+}
+
+}  // namespace voldfs::dht

@@ -1,0 +1,41 @@
+#pragma once
+
+#include "dht/volume_impl.h"
+
+namespace voldfs::dht {
+
+// What a name's authority says of it, marks and transactions resolved.
+struct Resolved {
+  uint16_t authority = 0;      // who answered
+  uint16_t brick = 0;          // where the object is; a directory's home
+  bool stub = false;           // the authority has a stub only
+  bool marked = false;         // the name is marked by a transaction that is not decided
+  wire::ObjectType type{};
+  wire::ObjectRef object{};
+  Id pending;                  // a stub whose transaction is not cleaned up
+  uint32_t grant_ms = 0;
+  wire::EntryBody body{};      // with attributes and record, when the object is at the authority
+
+  bool is_directory() const { return type == wire::ObjectType::kDirectory; }
+};
+
+// One round trip to the authority, when nothing is in the way. ENOENT: the name does not exist.
+Result<Resolved> resolve(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller);
+
+// The object behind a stub, with attributes, from its brick. ESTALE: it is not where the stub leads.
+Result<wire::EntryBody> object_behind(Volume::Impl& volume, const NodePtr& dir, std::string_view name,
+                                      const Resolved& name_is, const Caller& caller);
+
+// A whole lookup result of what resolve() found.
+Result<Entry> entry_of(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Resolved& found,
+                       const Caller& caller);
+
+// A name that is in somebody's transaction (EBUSY, kLeaving): settles what can be settled, otherwise waits a little.
+// `tries` counts; EBUSY after kBusyRetriesMax.
+Result<void> wait_for_name(Volume::Impl& volume, const NodePtr& dir, std::string_view name, int& tries,
+                           const Caller& caller);
+
+// For what is busy without a name of its own (a directory being removed, the volume's lock).
+Result<void> wait_busy(int& tries, const Caller& caller);
+
+}  // namespace voldfs::dht

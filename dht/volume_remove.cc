@@ -1,0 +1,77 @@
+#include "dht/volume_remove.h"
+
+#include "dht/settle.h"
+
+namespace voldfs::dht {
+
+namespace {
+
+constexpr int kChangedStubsMax = 8;  // names that lead elsewhere at each try
+
+wire::Request unlink_request(const wire::DirRef& dir, std::string_view name, const Id& expected, uint32_t flags) {
+  return wire::Request(wire::Op::kUnlink, wire::UnlinkBody{dir, expected, flags, 0}, name);
+}
+
+// The stub goes first: from then on the name does not exist. A client that dies before it removes the object leaves an
+// orphan, which no name leads to and which is parked when met. So nothing is removed while its brick is not there to follow.
+Result<void> unlink_stubbed(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Resolved& found,
+                            const Caller& caller) {
+  if (!found.pending.is_none()) {  // the object may not lie under this name yet
+    if (auto done = settle(volume, found.authority, found.pending, caller);
+        !done && done.error().code != wire::kTxnUnknown)
+      return done;
+  }
+  auto there = object_behind(volume, dir, name, found, caller);
+  if (!there && there.error().code != ESTALE) return fail(there.error());
+  auto stub = volume.call_name(
+      dir, name, IfAbsent::kNoEntry,
+      [&](const wire::DirRef& ref) { return unlink_request(ref, name, found.object.id, kUnlinkStub); }, caller);
+  if (!stub) return fail(stub.error());
+  auto object = volume.call_dir(
+      found.brick, dir, IfAbsent::kNoEntry,
+      [&](const wire::DirRef& ref) { return unlink_request(ref, name, found.object.id, kUnlinkOffHash); }, caller);
+  if (object || object.error().code == ENOENT || object.error().code == wire::kOtherId) return {};
+  return fail(object.error());
+}
+
+}  // namespace
+
+Result<void> Volume::unlink(const NodePtr& dir, std::string_view name, const Caller& caller) {
+  Impl& impl = *impl_;
+  if (auto good = wire::check_name(name); !good) return good;
+  int waits = 0;
+  for (int tries = 0; tries < kChangedStubsMax;) {
+    auto gone = impl.call_name(dir, name, IfAbsent::kNoEntry,
+                               [&](const wire::DirRef& ref) { return unlink_request(ref, name, {}, 0); }, caller);
+    if (gone) return {};
+    switch (gone.error().code) {
+      case EBUSY:
+      case wire::kLeaving:
+        if (auto waited = wait_for_name(impl, dir, name, waits, caller); !waited) return waited;
+        continue;
+      case ENOENT:  // adopted: it may be elsewhere, and then has a stub here from the lookup on
+        if (dir->record().epoch != 0) return fail(ENOENT);
+        if (auto found = impl.lookup(dir, name, caller); !found) return fail(found.error());
+        ++tries;
+        continue;
+      case wire::kStub: break;
+      default: return fail(gone.error());
+    }
+    auto found = resolve(impl, dir, name, caller);
+    if (!found) return fail(found.error());
+    ++tries;
+    if (!found->stub) continue;
+    if (found->is_directory()) return fail(EISDIR);
+    if (found->marked) {
+      if (auto waited = wait_for_name(impl, dir, name, waits, caller); !waited) return waited;
+      continue;
+    }
+    auto removed = unlink_stubbed(impl, dir, name, *found, caller);
+    if (removed || (removed.error().code != wire::kOtherId && removed.error().code != wire::kStub &&
+                    removed.error().code != wire::kLeaving && removed.error().code != EBUSY))
+      return removed;
+  }
+  return fail(EBUSY);
+}
+
+}  // namespace voldfs::dht

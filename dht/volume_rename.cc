@@ -1,0 +1,252 @@
+#include <linux/fs.h>
+
+#include <optional>
+
+#include "dht/ancestry.h"
+#include "dht/transaction.h"
+#include "dht/volume_create.h"
+#include "dht/volume_lookup.h"
+#include "dht/volume_remove.h"
+
+namespace voldfs::dht {
+
+namespace {
+
+constexpr int kRenameTriesMax = 32;  // names that lead elsewhere at each try
+
+// One rename: what was asked, and at each try what the two names lead to.
+struct Rename {
+  Volume::Impl& volume;
+  NodePtr from;
+  std::string_view name;
+  NodePtr to;
+  std::string_view to_name;
+  uint32_t flags;
+  const Caller& caller;
+  Resolved source{};
+  Resolved target{};
+  bool has_target = false;
+
+  bool exchange() const { return flags & RENAME_EXCHANGE; }
+  bool moves_directory() const {
+    return source.is_directory() || (exchange() && has_target && target.is_directory());
+  }
+};
+
+// What makes a try start over: a name leads elsewhere than it did, or somebody else works on it.
+bool is_conflict(const Error& error) {
+  switch (error.code) {
+    case EBUSY: case wire::kLeaving: case wire::kOtherId: case wire::kStub: case wire::kTxnDecided:
+    case wire::kDirRemoved: return true;
+    default: return false;
+  }
+}
+
+Result<void> look(Rename& rename) {
+  auto source = resolve(rename.volume, rename.from, rename.name, rename.caller);
+  if (!source) return fail(source.error());
+  rename.source = *source;
+  auto target = resolve(rename.volume, rename.to, rename.to_name, rename.caller);
+  if (!target && target.error().code != ENOENT) return fail(target.error());
+  rename.has_target = target.has_value();
+  if (target) rename.target = *target;
+  return {};
+}
+
+// Both names must be out of other transactions.
+Result<void> settle_names(Rename& rename) {
+  if (rename.source.marked || (rename.has_target && rename.target.marked)) return fail(EBUSY);
+  for (const Resolved* name : {&rename.source, &rename.target}) {
+    if (name->pending.is_none()) continue;
+    if (auto done = settle(rename.volume, name->authority, name->pending, rename.caller);
+        !done && done.error().code != wire::kTxnUnknown)
+      return done;
+    return fail(EBUSY);  // look again
+  }
+  return {};
+}
+
+Result<void> check(const Rename& rename) {
+  if (!rename.has_target) return rename.exchange() ? fail(ENOENT) : Result<void>{};
+  if (rename.flags & RENAME_NOREPLACE) return fail(EEXIST);
+  if (rename.exchange()) return {};
+  if (rename.source.is_directory() && !rename.target.is_directory()) return fail(ENOTDIR);
+  if (!rename.source.is_directory() && rename.target.is_directory()) return fail(EISDIR);
+  return {};
+}
+
+Result<NodePtr> directory_at(const Rename& rename, const NodePtr& dir, std::string_view name, const Resolved& found) {
+  wire::EntryBody body = found.body;
+  if (found.stub) {
+    auto behind = object_behind(rename.volume, dir, name, found, rename.caller);
+    if (!behind) return fail(behind.error());
+    body = *behind;
+  }
+  auto entry = rename.volume.entry_from(body, nullptr, {}, found.brick);
+  if (!entry) return fail(entry.error());
+  return entry->node;
+}
+
+wire::Request rename_request(const Rename& rename, const wire::DirRef& from, const Id& expected,
+                             const Id& expected_target) {
+  wire::RenameBody body{};
+  body.from = from;
+  body.to = rename.volume.dir_ref(rename.to);
+  body.expected = expected;
+  body.expected_target = expected_target;
+  body.flags = rename.flags;
+  return wire::Request(wire::Op::kRename, body, rename.name, rename.to_name);
+}
+
+// kDirAbsent may be of either directory.
+Result<wire::RenameReply> send_rename(const Rename& rename, uint16_t ordinal, const Id& expected,
+                                      const Id& expected_target) {
+  for (int tries = 0; tries < kRetriesMax; ++tries) {
+    auto reply = rename.volume.call(
+        ordinal, rename_request(rename, rename.volume.dir_ref(rename.from), expected, expected_target), rename.caller);
+    if (reply) return reply->body<wire::RenameReply>();
+    const int code = reply.error().code;
+    if (code != wire::kDirAbsent && code != wire::kDirBehind && code != wire::kEpochOld) return fail(reply.error());
+    for (const NodePtr& dir : {rename.from, rename.to}) {
+      Result<void> mended;
+      if (code == wire::kEpochOld) mended = rename.volume.fetch_record(dir, rename.caller).map([](const wire::DirRecord&) {});
+      else if (code == wire::kDirBehind) mended = rename.volume.refresh(dir, ordinal, rename.caller);
+      else if (dir->record().home == ordinal) continue;
+      else mended = rename.volume.materialize(dir, ordinal, rename.caller);
+      if (!mended) return fail(mended.error());
+    }
+    if (code == wire::kEpochOld) return fail(EBUSY);  // the authorities may be others now
+  }
+  return fail(EIO);
+}
+
+// After the change on the disk: what the mount knows, and the copies' paths.
+void note_moved(const Rename& rename, const wire::EntryBody& moved, const NodePtr& to, std::string_view name) {
+  if (moved.kind != wire::EntryKind::kObject) return;
+  if (moved.type != wire::ObjectType::kDirectory) {
+    if (NodePtr node = rename.volume.nodes.find(moved.object.id)) node->set_name(to, name);
+    return;
+  }
+  auto entry = rename.volume.entry_from(moved, to, name, moved.dir.home);
+  if (entry) rename.volume.move_copies(entry->node, to, name, Id{}, rename.caller);
+}
+
+// Both names have one authority and it has the objects: one request, as a local rename(2).
+Result<void> rename_here(Rename& rename) {
+  const Id expected_target = rename.has_target ? rename.target.object.id : Id{};
+  NodePtr victim;
+  const Id txn = Id::random();
+  if (rename.has_target && rename.target.is_directory() && !rename.exchange()) {
+    auto found = directory_at(rename, rename.to, rename.to_name, rename.target);
+    if (!found) return fail(found.error());
+    victim = *found;
+    if (auto begun = begin_removal(rename.volume, victim, rename.to, rename.to_name, txn, rename.caller); !begun)
+      return begun;
+  }
+  auto reply = send_rename(rename, rename.source.authority, rename.source.object.id, expected_target);
+  if (!reply) {
+    if (victim)
+      if (auto back = cancel_removal(rename.volume, victim->id(), txn, rename.caller); !back) return back;
+    return fail(reply.error());
+  }
+  if (victim)
+    if (auto gone = finish_removal(rename.volume, victim, rename.to, rename.to_name, txn, rename.caller); !gone)
+      return gone;
+  note_moved(rename, reply->moved, rename.to, rename.to_name);
+  if (rename.exchange()) note_moved(rename, reply->replaced, rename.from, rename.name);
+  return {};
+}
+
+// Two authorities, or an object that lies elsewhere: a transaction at the new name's authority.
+Result<void> rename_across(Rename& rename) {
+  Transaction txn(rename.volume, rename.exchange() ? wire::TxnKind::kExchange : wire::TxnKind::kRename, rename.to,
+                  rename.to_name, link_to(rename.volume, rename.source), rename.caller);
+  txn.set_from(rename.from, rename.name);
+  if (rename.has_target) txn.set_replaced(link_to(rename.volume, rename.target));
+  if (auto prepared = txn.prepare(); !prepared) return prepared;
+  if (rename.has_target && rename.target.is_directory() && !rename.exchange()) {
+    auto victim = directory_at(rename, rename.to, rename.to_name, rename.target);
+    if (!victim) return fail(victim.error());
+    if (auto begun = begin_removal(rename.volume, *victim, rename.to, rename.to_name, txn.id(), rename.caller); !begun)
+      return begun;
+  }
+  if (auto marked = txn.mark(); !marked) return marked;
+  if (auto committed = txn.commit(); !committed) return committed;
+  txn.finish();
+  if (NodePtr node = rename.volume.nodes.find(rename.source.object.id)) node->set_name(rename.to, rename.to_name);
+  return {};
+}
+
+Result<void> rename_once(Rename& rename) {
+  if (auto known = look(rename); !known) return known;
+  if (rename.has_target && rename.source.object.id == rename.target.object.id)
+    return rename.flags & RENAME_NOREPLACE ? fail(EEXIST) : Result<void>{};  // two names of one file: rename(2)
+  if (auto good = check(rename); !good) return good;
+  if (auto settled = settle_names(rename); !settled) return settled;
+
+  std::optional<TreeLock> lock;
+  if (rename.moves_directory() && rename.from != rename.to) {
+    lock.emplace(rename.volume, rename.caller);
+    if (auto held = lock->acquire(); !held) return held;
+    if (auto apart = check_not_below(rename.volume, rename.source.object.id, rename.to, rename.caller); !apart)
+      return apart;
+    if (rename.exchange())
+      if (auto apart = check_not_below(rename.volume, rename.target.object.id, rename.from, rename.caller); !apart)
+        return apart;
+  }
+  const bool here = rename.source.authority == rename.volume.hashed(rename.to, rename.to_name) && !rename.source.stub &&
+                    (!rename.has_target || !rename.target.stub);
+  return here ? rename_here(rename) : rename_across(rename);
+}
+
+// In one directory, most renames are of a file, to a name with the same authority (the rule of temporary names sees to that):
+// the brick is asked without a look first, and refuses what needs more.
+Result<bool> rename_at_once(Rename& rename) {
+  if (rename.from != rename.to || rename.exchange() || rename.from->record().epoch == 0) return false;
+  const uint16_t ordinal = rename.volume.hashed(rename.from, rename.name);
+  if (ordinal == 0 || ordinal != rename.volume.hashed(rename.to, rename.to_name)) return false;
+  auto reply = send_rename(rename, ordinal, {}, {});
+  if (reply) {
+    note_moved(rename, reply->moved, rename.to, rename.to_name);
+    return true;
+  }
+  if (is_conflict(reply.error()) || reply.error().code == ENOTEMPTY) return false;
+  return fail(reply.error());
+}
+
+}  // namespace
+
+Result<void> Volume::rename(const NodePtr& from, std::string_view name, const NodePtr& to, std::string_view to_name,
+                            uint32_t flags, const Caller& caller) {
+  if (flags & ~static_cast<uint32_t>(RENAME_NOREPLACE | RENAME_EXCHANGE)) return fail(EINVAL);
+  if (flags == (RENAME_NOREPLACE | RENAME_EXCHANGE)) return fail(EINVAL);
+  if (auto good = wire::check_name(name); !good) return good;
+  if (auto good = wire::check_name(to_name); !good) return good;
+  Rename rename{*impl_, from, name, to, to_name, flags, caller};
+  if (auto done = rename_at_once(rename); !done) return fail(done.error());
+  else if (*done) return {};
+
+  int waits = 0;
+  for (int tries = 0; tries < kRenameTriesMax; ++tries) {
+    auto done = rename_once(rename);
+    if (done || !(is_conflict(done.error()) || done.error().code == ENOTEMPTY)) return done;
+    if (done.error().code == ENOTEMPTY) {
+      // Perhaps only of what no name leads to.
+      if (!rename.has_target || tries > 1) return done;
+      auto victim = directory_at(rename, to, to_name, rename.target);
+      if (!victim) return fail(victim.error());
+      for (const uint16_t ordinal : impl_->set_of(*victim))
+        if (auto parked = park_orphans(*impl_, *victim, ordinal, caller); !parked) return parked;
+      continue;
+    }
+    if (done.error().code == wire::kDirRemoved) {
+      for (const NodePtr& dir : {from, to})
+        if (auto lives = impl_->revive(dir, dir->record().home, waits, caller); !lives) return lives;
+    }
+    if (auto waited = wait_for_name(*impl_, from, name, waits, caller); !waited) return waited;
+    if (auto waited = wait_for_name(*impl_, to, to_name, waits, caller); !waited) return waited;
+  }
+  return fail(EBUSY);
+}
+
+}  // namespace voldfs::dht
