@@ -67,6 +67,14 @@ Result<void> check_replaced_directory(const Rename& rename, wire::EntryBody& met
   return fail(wire::kOtherId);
 }
 
+// What needs more than this brick (a stub's object that moves along, the volume's lock for a directory that changes its
+// parent) is renamed only by a client that says what it renames.
+Result<void> check_known(const Rename& rename) {
+  if (!rename.body.expected.is_none()) return {};
+  if (!is_object(rename.moved)) return fail(wire::kStub);
+  return is_directory(rename.moved) && rename.from != rename.to ? fail(wire::kOtherId) : Result<void>();
+}
+
 Result<void> check_target(const Rename& rename, wire::EntryBody& met) {
   const bool noreplace = rename.body.flags & RENAME_NOREPLACE;
   if (!rename.has_target()) {
@@ -206,6 +214,7 @@ Result<wire::RenameReply> rename_name(Store& store, const DirectoryPtr& from, co
     if (auto read = read_both(rename); !read) return fail(read.error());
     met = rename.moved;
     if (auto checked = check_entry(rename.moved, body.expected); !checked) return fail(checked.error());
+    if (auto known = check_known(rename); !known) return fail(known.error());
     // rename(2): two names of one file stay as they are.
     const bool same = rename.has_target() && rename.moved.object.id == rename.target.object.id;
     if (same && !(body.flags & RENAME_NOREPLACE)) return wire::RenameReply{rename.moved, {}};

@@ -8,6 +8,7 @@ namespace voldfs::store {
 // rename(2) of a name to another, both of which this brick is the authority of (kRename): files, stubs, directories that are
 // home here. What the new name led to is removed as by unlink or rmdir.
 //
+// A stub, or a directory to another parent, is renamed only if `expected` names its object; otherwise kStub, kOtherId with `met`.
 // A stub is replaced only if `expected_target` names its object (the client removes that then); otherwise kStub with `met`. A
 // directory is replaced if its set is this brick alone or if its removal has begun in phases; otherwise kOtherId with `met`.
 // ENOENT, EEXIST, EISDIR, ENOTDIR, ENOTEMPTY, EINVAL, kOtherId, kLeaving.
