@@ -32,6 +32,16 @@ inline constexpr uint32_t kOpStatx = 52;
 inline constexpr size_t kWriteHeaderSize = 80;   // InHeader and struct fuse_write_in, before the data
 inline constexpr size_t kReadBufferMin = 8192;   // FUSE_MIN_READ_BUFFER
 
+struct WriteIn {             // struct fuse_write_in
+  uint64_t handle, offset;
+  uint32_t size;
+  uint32_t write_flags;
+  uint64_t lock_owner;
+  uint32_t flags, padding;
+};
+static_assert(sizeof(WriteIn) == 40);
+inline constexpr uint32_t kWriteKillPrivileges = 4;  // FUSE_WRITE_KILL_SUIDGID
+
 struct SetxattrIn {          // struct fuse_setxattr_in with FUSE_SETXATTR_EXT
   uint32_t size;
   uint32_t flags;            // XATTR_*

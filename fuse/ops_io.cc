@@ -11,11 +11,11 @@ namespace voldfs::fuse {
 namespace {
 
 // Of a WRITE's `flags`, wire::IoBody::flags.
-constexpr uint32_t kIoAppend = 1, kIoDataSync = 2, kIoSync = 4;
+constexpr uint32_t kIoAppend = 1, kIoDataSync = 2, kIoSync = 4, kIoKillPrivileges = 8;
 // A longer copy_file_range is cut: the caller goes on behind it, and can be interrupted.
 constexpr size_t kCopyMax = 64u << 20;
 
-uint32_t io_flags(const fuse_file_info& info) {
+uint32_t io_flags(const fuse_file_info& info, const protocol::WriteIn& raw) {
   if (info.writepage) return 0;  // a page that a mapping changed: it has its place, and fsync follows by itself
   uint32_t flags = 0;
   if (info.flags & O_APPEND) flags |= kIoAppend;
@@ -23,6 +23,7 @@ uint32_t io_flags(const fuse_file_info& info) {
     flags |= kIoSync;
   else if (info.flags & O_DSYNC)
     flags |= kIoDataSync;
+  if (raw.write_flags & protocol::kWriteKillPrivileges) flags |= kIoKillPrivileges;
   return flags;
 }
 
@@ -38,7 +39,7 @@ Result<void> read(Request& request, fuse_ino_t, size_t size, off_t offset, fuse_
 Result<void> write(Request& request, fuse_ino_t ino, const char* data, size_t size, off_t offset, fuse_file_info* info) {
   const FileHandle& handle = *file_handle(info);
   const dht::NodePtr node = request.node(ino);
-  const uint32_t flags = io_flags(*info);
+  const uint32_t flags = io_flags(*info, *static_cast<const protocol::WriteIn*>(request.raw_argument()));
   static_cast<void>(node->exchange_data_stamp({}));
   const auto written = request.volume().write(handle.file, static_cast<uint64_t>(offset),
                                               std::as_bytes(std::span(data, size)), flags, request.caller());

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "brick/base/result.h"
+#include "dht/volume_map.h"
+#include "fuse/mount_options.h"
+
+namespace voldfs::fuse {
+
+// What is to be mounted: MAPFILE, or SERVER[,SERVER..]:/VOLUME[/SUBDIRECTORY].
+struct MountSource {
+  std::string map_file;                // absolute; empty: the volume is named
+  std::vector<std::string> servers;
+  std::string volume;
+  std::string subdirectory;            // without slashes at its ends
+
+  static Explained<MountSource> parse(const std::string& text);
+};
+
+struct FoundVolume {
+  dht::VolumeMap map;
+  std::vector<uint8_t> secret;
+  std::string cached_map;              // where a newer map is to be kept; empty: nowhere
+};
+
+// Reads the map and the secret: of a map file from beside it; of a named volume the map from /var/lib/voldfs/maps,
+// else from the first server whose map port answers.
+Explained<FoundVolume> find_volume(const MountSource& source, const MountOptions& options);
+
+// Keeps a newer map, by rename. A map that cannot be kept is a warning in the log.
+void save_map(const std::string& path, std::string_view json);
+
+}  // namespace voldfs::fuse
