@@ -19,15 +19,15 @@ Grants::Brick& Grants::brick(uint16_t ordinal) {
   return *brick;
 }
 
-Asked Grants::ask(uint16_t brick) const {
+Grants::Asking Grants::ask(uint16_t brick) const {
   std::shared_lock lock(mutex_);
   const Brick* known = find(brick);
-  return {boottime_ms(), known ? known->generation : 1};
+  return {brick, boottime_ms(), known ? known->generation : 1};
 }
 
-Grant Grants::from(const wire::ReplyHeader& header, const Asked& asked, uint16_t brick, const Id& object) {
-  if (header.grant_ms == 0 || header.object_sequence == 0) return {};
-  return {object, asked.generation, header.object_sequence, asked.at_ms + header.grant_ms, brick};
+Grant grant_of(const wire::Reply& reply) {
+  if (reply.header.grant_ms == 0 || reply.header.object_sequence == 0 || reply.asked_brick == 0) return {};
+  return {reply.asked_generation, reply.header.object_sequence, reply.asked_ms + reply.header.grant_ms, reply.asked_brick};
 }
 
 void Grants::recalled(uint16_t ordinal, const Id& object, uint64_t sequence) {
@@ -43,14 +43,14 @@ void Grants::dropped(uint16_t ordinal) {
   forgetful.recalled.fill(0);  // a restarted brick counts from the beginning
 }
 
-double Grants::Delivery::seconds(std::span<const Grant> of) const {
-  if (of.empty()) return 0;
+double Grants::Delivery::seconds(const Id& object, std::span<const Grant> grants) const {
+  if (grants.empty()) return 0;
   int64_t end = std::numeric_limits<int64_t>::max();
-  for (const Grant& grant : of) {
+  for (const Grant& grant : grants) {
     if (grant.sequence == 0) return 0;
     const Brick* brick = grants_.find(grant.brick);
     if (grant.generation != (brick ? brick->generation : 1)) return 0;
-    if (brick && grant.sequence < brick->recalled[IdHash{}(grant.object) % kSlots]) return 0;
+    if (brick && grant.sequence < brick->recalled[IdHash{}(object) % kSlots]) return 0;
     end = std::min(end, grant.end_ms);
   }
   return static_cast<double>(std::max<int64_t>(0, end - boottime_ms())) / 1000;

@@ -8,25 +8,21 @@
 #include <span>
 
 #include "brick/base/id.h"
-#include "brick/wire/types.h"
+#include "brick/wire/message.h"
 
 // The client's half of the leases (DESIGN 7): what the kernel may be told to keep, and for how long.
 namespace voldfs::dht {
 
-// One reply's permission to cache what it says of one object: a directory's names, or an object's attributes.
+// One reply's permission to cache what it says.
 struct Grant {
-  Id object;
   uint64_t generation = 0;
   uint64_t sequence = 0;   // the brick's, at the time it looked; 0: no grant
   int64_t end_ms = 0;      // CLOCK_BOOTTIME
   uint16_t brick = 0;      // ordinal
 };
 
-// When and under which generation a request was sent: taken before it is.
-struct Asked {
-  int64_t at_ms = 0;
-  uint64_t generation = 0;
-};
+// The permission that a reply carries; none if it carries none.
+Grant grant_of(const wire::Reply& reply);
 
 // All of a mount's grants stand or fall here. Recalls and replies travel on different connections, so a reply may
 // arrive behind the recall of what it says: it is discarded by its number. And what a worker is about to hand to the
@@ -37,9 +33,17 @@ class Grants {
  public:
   Grants();
 
-  Asked ask(uint16_t brick) const;
-  // The permission that a reply carries for an object; none if it carries none.
-  static Grant from(const wire::ReplyHeader& header, const Asked& asked, uint16_t brick, const Id& object);
+  // When and under which generation a request is sent: taken before it is, and noted in its reply.
+  struct Asking {
+    uint16_t brick;
+    int64_t at_ms;
+    uint64_t generation;
+
+    void note(wire::Reply& reply) const {
+      reply.asked_brick = brick, reply.asked_ms = at_ms, reply.asked_generation = generation;
+    }
+  };
+  Asking ask(uint16_t brick) const;
 
   // The brick has asked for the object back. After this call no worker delivers an older word about it with a
   // validity; what has been delivered is for the caller to take back from the kernel, before it acknowledges.
@@ -51,8 +55,9 @@ class Grants {
   class Delivery {
    public:
     explicit Delivery(const Grants& grants) : grants_(grants), lock_(grants.mutex_) {}
-    // For how long all of the grants are good, in seconds; 0: not at all, or there are none.
-    double seconds(std::span<const Grant> of) const;
+    // For how long all of the grants are good, in seconds, for what they say of the object: a directory's names, or
+    // anybody's attributes. 0: not at all, or there are none.
+    double seconds(const Id& object, std::span<const Grant> grants) const;
 
    private:
     const Grants& grants_;

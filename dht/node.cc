@@ -1,5 +1,7 @@
 #include "dht/node.h"
 
+#include <vector>
+
 #include <algorithm>
 #include <cstring>
 #include <tuple>
@@ -115,6 +117,19 @@ size_t NodeTable::size() const {
                                                [](const auto& entry) { return !entry.second.node.expired(); }));
   }
   return count;
+}
+
+void NodeTable::for_each(const std::function<void(const NodePtr&)>& visit) {
+  std::vector<NodePtr> nodes;
+  for (Shard& shard : shards_) {
+    {
+      std::lock_guard lock(shard.mutex);
+      for (const auto& [id, entry] : shard.nodes)
+        if (NodePtr node = entry.node.lock()) nodes.push_back(std::move(node));
+    }
+    for (const NodePtr& node : nodes) visit(node);
+    nodes.clear();
+  }
 }
 
 }  // namespace voldfs::dht

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -92,6 +93,8 @@ class NodeTable {
   void count(const NodePtr& node, uint64_t n);
   void forget(Node* node, uint64_t n);
   size_t size() const;
+  // Of each node that is there now; without a lock during the calls.
+  void for_each(const std::function<void(const NodePtr&)>& visit);
 
  private:
   static constexpr size_t kShards = 64;

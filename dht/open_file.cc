@@ -157,8 +157,9 @@ Result<Entry> entry_of_node(Volume::Impl& volume, const NodePtr& node, const Res
   if (!reply) return fail(reply.error());
   const auto body = reply->body<wire::EntryBody>();
   if (!body) return fail(body.error());
-  auto entry = volume.entry_from(*body, nullptr, {}, brick, reply->header.grant_ms);
+  auto entry = volume.entry_from(*body, nullptr, {}, brick, grant_of(*reply));
   if (entry && entry->node != node) return fail(ESTALE);
+  if (entry && node->is_directory()) entry->attr_grants.clear();  // home's alone, not merged over the set
   return entry;
 }
 

@@ -32,6 +32,8 @@ Volume::Volume() = default;
 Volume::~Volume() = default;
 
 NodePtr Volume::root() { return impl_->root; }
+Grants& Volume::grants() { return impl_->grants; }
+void Volume::set_caches(Caches* caches) { impl_->caches = caches; }
 NodeTable& Volume::nodes() { return impl_->nodes; }
 std::shared_ptr<const VolumeMap> Volume::map() const { return impl_->map(); }
 
@@ -160,7 +162,17 @@ uint32_t Volume::Impl::dir_copies() const {
   return copies;
 }
 
-client::Notifications Volume::Impl::notifications() {
+// In this order: nothing older gets to the caches any more, then what is there goes; the acknowledgement follows.
+void Volume::Impl::take_back(uint16_t ordinal, const wire::RecallBody& recall) {
+  grants.recalled(ordinal, recall.object, recall.object_sequence);
+  Caches* const held = caches.load();
+  if (!held) return;
+  if (recall.what & (wire::kRecallEntry | wire::kRecallEntries)) held->drop_names(recall.object);
+  if (recall.what & (wire::kRecallAttr | wire::kRecallData))
+    if (const NodePtr node = nodes.find(recall.object)) held->drop_attributes(node);
+}
+
+client::Notifications Volume::Impl::notifications(uint16_t ordinal) {
   client::Notifications notify;
   notify.lock_granted = [this](const wire::LockBody& lock) {
     std::function<void(const wire::LockBody&)> take;
@@ -170,13 +182,10 @@ client::Notifications Volume::Impl::notifications() {
     }
     if (take) take(lock);
   };
-  notify.recall = [this](const wire::RecallBody& recall, std::string_view name) {
-    std::function<void(const wire::RecallBody&, std::string_view)> take;
-    {
-      std::lock_guard guard(mutex_);
-      take = recall_;
-    }
-    if (take) take(recall, name);
+  notify.recall = [this, ordinal](const wire::RecallBody& recall, std::string_view) { take_back(ordinal, recall); };
+  notify.drop_cached = [this](uint16_t brick) {
+    grants.dropped(brick);
+    if (Caches* const all = caches.load()) all->drop_all();
   };
   notify.map_changed = [this](uint16_t ordinal) { map_behind_.store(ordinal, std::memory_order_relaxed); };
   notify.reclaim = [this](uint16_t ordinal, bool lost) { reclaim_all(ordinal, lost); };
@@ -187,7 +196,7 @@ void Volume::Impl::connect_bricks(const VolumeMap& map) {
   for (const BrickEntry& brick : map.bricks) {
     if (brick.state == BrickState::kGone || bricks_.contains(brick.ordinal)) continue;
     bricks_[brick.ordinal] =
-        std::make_unique<client::BrickClient>(address_of(brick), client_options, notifications());
+        std::make_unique<client::BrickClient>(address_of(brick), client_options, notifications(brick.ordinal));
   }
 }
 
@@ -251,11 +260,6 @@ void Volume::Impl::reclaim_all(uint16_t ordinal, bool lost) {
 void Volume::Impl::set_lock_granted(std::function<void(const wire::LockBody&)> take) {
   std::lock_guard lock(mutex_);
   lock_granted_ = std::move(take);
-}
-
-void Volume::Impl::set_recall(std::function<void(const wire::RecallBody&, std::string_view)> take) {
-  std::lock_guard lock(mutex_);
-  recall_ = std::move(take);
 }
 
 }  // namespace voldfs::dht

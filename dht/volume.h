@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "brick/client/brick_client.h"
+#include "dht/grants.h"
 #include "dht/node.h"
 #include "dht/volume_map.h"
 
@@ -26,7 +27,11 @@ struct VolumeOptions {
 struct Entry {
   NodePtr node;
   wire::Attr attr{};
-  uint32_t grant_ms = 0;                 // how long the kernel may keep it; 0: as the mount's options say
+  // What of it may be cached, subject to Grants::Delivery: the name, by its directory's id; the attributes, by the
+  // node's id, of a directory by each brick of its set. None: must not be.
+  Id directory;
+  Grant name_grant;
+  std::vector<Grant> attr_grants;
 };
 
 class OpenFile;    // open_file.h: an open of a file on its brick, reopened by handle when the brick comes back
@@ -48,6 +53,16 @@ struct ListedEntry {
   Entry entry;
 };
 
+// What keeps answers of the volume, and gives them up when a brick wants them back. Called on the threads that take the
+// bricks' notifications; must not block on anything but the kernel's own short locks.
+class Caches {
+ public:
+  virtual ~Caches() = default;
+  virtual void drop_attributes(const NodePtr& node) = 0;  // and by them a file's pages
+  virtual void drop_names(const Id& directory) = 0;
+  virtual void drop_all() = 0;
+};
+
 class Volume {
  public:
   // Connects to the bricks. Fails with a sentence when no copy of the root can be reached within
@@ -58,9 +73,13 @@ class Volume {
   NodePtr root();
   NodeTable& nodes();
   std::shared_ptr<const VolumeMap> map() const;
+  Grants& grants();
+  // Whoever caches for the mount: the kernel, through fuse/. Set before the first request.
+  void set_caches(Caches* caches);
 
   // Names (volume_lookup.cc, volume_create.cc, volume_remove.cc, volume_rename.cc, volume_link.cc)
-  Result<Entry> lookup(const NodePtr& dir, std::string_view name, const Caller& caller);
+  // `missing`, if not null, gets the permission to cache that the name is missing (ENOENT), by the directory's id.
+  Result<Entry> lookup(const NodePtr& dir, std::string_view name, const Caller& caller, Grant* missing = nullptr);
   Result<Created> create(const NodePtr& dir, std::string_view name, uint32_t mode, uint32_t flags, const Caller& caller);
   Result<Created> tmpfile(const NodePtr& dir, uint32_t mode, uint32_t flags, const Caller& caller);
   Result<Entry> mknod(const NodePtr& dir, std::string_view name, uint32_t mode, uint64_t rdev, const Caller& caller);

@@ -28,7 +28,10 @@ Result<wire::Reply> Volume::Impl::call(uint16_t ordinal, wire::Request request, 
   if (!brick) return fail(EIO);
   for (int tries = 0; tries < kRetriesMax; ++tries) {
     if (auto go = stamp(ordinal, request); !go) return fail(go.error());
+    const Grants::Asking asking = grants.ask(ordinal);
     auto reply = brick->call(request, caller, refusal, data_into);
+    if (reply) asking.note(*reply);
+    if (refusal) asking.note(*refusal);
     if (reply || reply.error().code != wire::kMapOld) return reply;
     if (auto newer = fetch_map(ordinal); !newer) return fail(newer.error());
   }
@@ -41,6 +44,7 @@ std::vector<Answer> Volume::Impl::ask(std::vector<uint16_t> ordinals, const Make
   ordinals.erase(std::unique(ordinals.begin(), ordinals.end()), ordinals.end());
   std::vector<Answer> answers(ordinals.size());
   std::vector<std::unique_ptr<client::PendingCall>> calls(ordinals.size());
+  std::vector<Grants::Asking> askings(ordinals.size());
   for (size_t i = 0; i < ordinals.size(); ++i) {
     Answer& answer = answers[i];
     answer.ordinal = ordinals[i];
@@ -50,6 +54,7 @@ std::vector<Answer> Volume::Impl::ask(std::vector<uint16_t> ordinals, const Make
       answer.status = fail(brick ? go.error() : Error(EIO));
       continue;
     }
+    askings[i] = grants.ask(ordinals[i]);
     calls[i] = std::make_unique<client::PendingCall>(*brick, std::move(request), caller);
     calls[i]->send();
   }
@@ -57,6 +62,7 @@ std::vector<Answer> Volume::Impl::ask(std::vector<uint16_t> ordinals, const Make
     if (!calls[i]) continue;
     answers[i].status = calls[i]->wait();
     answers[i].reply = std::move(calls[i]->reply());
+    askings[i].note(answers[i].reply);
     calls[i].reset();  // its connection is somebody else's now
   }
   for (Answer& answer : answers) {  // one by one, and rare
@@ -180,13 +186,16 @@ std::vector<uint16_t> Volume::Impl::set_of(const NodePtr& dir) const {
 }
 
 Result<Entry> Volume::Impl::entry_from(const wire::EntryBody& body, const NodePtr& dir, std::string_view name,
-                                       uint16_t ordinal, uint32_t grant_ms) {
+                                       uint16_t ordinal, const Grant& grant) {
   if (body.kind != wire::EntryKind::kObject || body.object.id.is_none() || body.type == wire::ObjectType::kNone)
     return fail(EPROTO);
   Entry entry;
   entry.node = nodes.get(body.object.id, body.type);
   entry.attr = body.attr;
-  entry.grant_ms = grant_ms;
+  // A copy of a directory says nothing binding, and only its authority speaks of a name.
+  if (body.type != wire::ObjectType::kDirectory || (body.dir.role & wire::kRoleHome)) entry.attr_grants.push_back(grant);
+  if (dir) entry.directory = dir->id();
+  if (dir && grant.sequence != 0 && dir->record().epoch != 0 && grant.brick == hashed(dir, name)) entry.name_grant = grant;
   if (entry.node->is_directory()) {
     entry.node->update_record(body.dir);
     entry.node->set_location({entry.node->record().home, {}});

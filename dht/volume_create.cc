@@ -36,7 +36,7 @@ Result<Entry> make_object(Volume::Impl& volume, const NodePtr& dir, std::string_
     if (reply) {
       auto body = reply->body<wire::EntryBody>();
       if (!body) return fail(body.error());
-      return volume.entry_from(*body, dir, name, asked, reply->header.grant_ms);
+      return volume.entry_from(*body, dir, name, asked, grant_of(*reply));
     }
     switch (reply.error().code) {
       case EBUSY: case wire::kLeaving:
@@ -128,7 +128,7 @@ Result<Created> Volume::create(const NodePtr& dir, std::string_view name, uint32
     if (reply) {
       auto body = reply->body<wire::EntryBody>();
       if (!body) return fail(body.error());
-      auto entry = impl.entry_from(*body, dir, name, asked, reply->header.grant_ms);
+      auto entry = impl.entry_from(*body, dir, name, asked, grant_of(*reply));
       if (!entry) return fail(entry.error());
       return Created{*entry, OpenFile::make(impl, entry->node, asked, *body, flags, caller)};
     }

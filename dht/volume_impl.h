@@ -24,7 +24,6 @@ inline constexpr int kBusyRetriesMax = 200;       // a name in somebody else's t
 inline constexpr uint32_t kBusyDelayMs = 1;       // doubled up to
 inline constexpr uint32_t kBusyDelayMaxMs = 64;
 inline constexpr size_t kAncestorsMax = 4096;     // PATH_MAX; a longer chain of parents is a loop
-inline constexpr uint32_t kGrantDefaultMs = 0;
 
 // Something that a brick holds for this mount and may forget: an open file, a lock.
 class Reclaimable {
@@ -103,14 +102,14 @@ struct Volume::Impl {
   // Ordinals of the bricks that a directory is materialized on; home first.
   std::vector<uint16_t> set_of(const NodePtr& dir) const;
   // What a reply's EntryBody of an object tells: the node, with location, name and record noted, and attributes. `dir` may be
-  // null (no name is known). EPROTO: it is none (a stub, no id).
+  // null (no name is known). `grant`: of the reply (grant_of); counts for the name only if its authority gave it. EPROTO: it is none (a stub, no id).
   Result<Entry> entry_from(const wire::EntryBody& body, const NodePtr& dir, std::string_view name, uint16_t ordinal,
-                           uint32_t grant_ms = kGrantDefaultMs);
+                           const Grant& grant = {});
   // Looks a node up again by its name. ESTALE: the name leads elsewhere, or is gone.
   Result<void> relocate(const NodePtr& node, const Caller& caller);
 
   // --- Names (volume_lookup.cc) ---
-  Result<Entry> lookup(const NodePtr& dir, std::string_view name, const Caller& caller);
+  Result<Entry> lookup(const NodePtr& dir, std::string_view name, const Caller& caller, Grant* missing = nullptr);
   // A directory's attributes and record from its home (from the backup while home is down), merged over its set.
   Result<Entry> stat_directory(const NodePtr& dir, const Caller& caller);
 
@@ -136,13 +135,14 @@ struct Volume::Impl {
   Result<wire::DirRecord> fetch_record(const NodePtr& dir, const Caller& caller);
   // Attributes of a directory over its set: latest times, link count by the sum of subdirectories. `home`: what home (or
   // the backup) answered. Costs nothing when home is the whole set.
-  Result<wire::Attr> merge_directory(const NodePtr& dir, const wire::EntryBody& home, const Caller& caller);
+  // `grants` gets the members' permissions beside home's.
+  Result<wire::Attr> merge_directory(const NodePtr& dir, const wire::EntryBody& home, const Caller& caller,
+                                     std::vector<Grant>& grants);
 
   // --- What bricks may forget, and tell ---
   void hold(std::shared_ptr<Reclaimable> what);     // kept weakly, until drop()
   void drop(const Reclaimable* what);
   void set_lock_granted(std::function<void(const wire::LockBody&)> take);
-  void set_recall(std::function<void(const wire::RecallBody&, std::string_view name)> take);
 
   uint32_t dir_copies() const;                      // of a directory's record, home's included
   // After this long a transaction's driver counts as dead, and whoever meets the transaction ends it.
@@ -154,6 +154,8 @@ struct Volume::Impl {
   const VolumeOptions options;
   std::shared_ptr<const client::ClientOptions> client_options;
   NodeTable nodes;
+  Grants grants;
+  std::atomic<Caches*> caches = nullptr;
   NodePtr root;
   std::shared_ptr<LockWaits> lock_waits;            // made on first use (volume_lock.cc)
   std::once_flag lock_waits_made;
@@ -163,7 +165,8 @@ struct Volume::Impl {
   Result<void> fetch_root(uint16_t ordinal);
   void catch_up_map();
   Result<void> stamp(uint16_t ordinal, wire::Request& request);  // before_request, map version
-  client::Notifications notifications();
+  client::Notifications notifications(uint16_t ordinal);
+  void take_back(uint16_t ordinal, const wire::RecallBody& recall);
   void reclaim_all(uint16_t ordinal, bool lost);
 
   mutable std::mutex mutex_;                        // leaf: never held across a request or a callback
@@ -171,7 +174,6 @@ struct Volume::Impl {
   std::unordered_map<uint16_t, std::unique_ptr<client::BrickClient>> bricks_;  // guarded by mutex_; only grows
   std::unordered_map<const Reclaimable*, std::weak_ptr<Reclaimable>> held_;    // guarded by mutex_
   std::function<void(const wire::LockBody&)> lock_granted_;                    // guarded by mutex_
-  std::function<void(const wire::RecallBody&, std::string_view)> recall_;      // guarded by mutex_
 
   std::atomic<uint16_t> map_behind_ = 0;            // ordinal of a brick that has told of a newer map; 0: none
 

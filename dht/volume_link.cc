@@ -66,7 +66,7 @@ Result<Entry> Volume::link(const NodePtr& node, const NodePtr& dir, std::string_
     if (linked) {
       auto body = linked->body<wire::EntryBody>();
       if (!body) return fail(body.error());
-      return impl.entry_from(*body, dir, name, brick, linked->header.grant_ms);
+      return impl.entry_from(*body, dir, name, brick, grant_of(*linked));
     }
     switch (linked.error().code) {
       case EBUSY: case wire::kLeaving: case wire::kTxnDecided:

@@ -75,23 +75,26 @@ Result<Resolved> ask_backup(Volume::Impl& volume, const NodePtr& dir, std::strin
 }
 
 // What the authority answers: itself, or for a directory its backup while it is down.
-Result<Resolved> ask_authority(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller) {
+Result<Resolved> ask_authority(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller,
+                               Grant* missing) {
   Caller quick = caller;
   quick.only_if_up = volume.dir_copies() > 1;
   uint16_t asked = 0;
+  wire::Reply refusal;
   const auto make = [&](const wire::DirRef& ref) { return ask_name(ref, name); };
-  auto reply = volume.call_name(dir, name, IfAbsent::kNoEntry, make, quick, &asked);
+  auto reply = volume.call_name(dir, name, IfAbsent::kNoEntry, make, quick, &asked, &refusal);
   if (!reply && reply.error().code == EHOSTDOWN && quick.only_if_up) {
     auto copy = ask_backup(volume, dir, name, quick);
     if (copy || copy.error().code != EHOSTDOWN) return copy;
-    reply = volume.call_name(dir, name, IfAbsent::kNoEntry, make, caller, &asked);
+    reply = volume.call_name(dir, name, IfAbsent::kNoEntry, make, caller, &asked, &refusal);
   }
+  if (!reply && reply.error().code == ENOENT && missing) *missing = grant_of(refusal);
   if (!reply) return fail(reply.error());
   auto body = reply->body<wire::EntryBody>();
   if (!body) return fail(body.error());
   if (!is_name(*body, asked)) return fail(ENOENT);
   Resolved found = resolved_from(*body, asked);
-  found.grant_ms = reply->header.grant_ms;
+  found.grant = grant_of(*reply);
   if (body->kind != wire::EntryKind::kStub) return found;
   found.stub = true;
   found.object = {body->link.object, body->link.handle};
@@ -140,11 +143,13 @@ Result<bool> resolve_mark(Volume::Impl& volume, const NodePtr& dir, std::string_
 
 }  // namespace
 
-Result<Resolved> resolve(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller) {
+Result<Resolved> resolve(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller,
+                         Grant* missing) {
   if (auto good = wire::check_name(name); !good) return fail(good.error());
   for (int tries = 0; tries < kRetriesMax; ++tries) {
-    auto found = ask_authority(volume, dir, name, caller);
+    auto found = ask_authority(volume, dir, name, caller, missing);
     if (!found) {
+      if (found.error().code == ENOENT && dir->record().epoch == 0 && missing) *missing = {};
       if (found.error().code == ENOENT && dir->record().epoch == 0) return search(volume, dir, name, caller);
       return found;
     }
@@ -165,24 +170,28 @@ Result<Resolved> resolve(Volume::Impl& volume, const NodePtr& dir, std::string_v
 }
 
 Result<wire::EntryBody> object_behind(Volume::Impl& volume, const NodePtr& dir, std::string_view name,
-                                      const Resolved& name_is, const Caller& caller) {
+                                      const Resolved& name_is, const Caller& caller, Grant* grant) {
+  const auto answered = [grant](const wire::Reply& reply) {
+    if (grant) *grant = grant_of(reply);
+    return reply.body<wire::EntryBody>();
+  };
   if (name_is.is_directory()) {
     const wire::DirBody body{{name_is.object.id, 0, 0, 0}};
     auto reply = volume.call(name_is.brick, wire::Request(wire::Op::kDirGet, body), caller);
-    if (reply) return reply->body<wire::EntryBody>();
+    if (reply) return answered(*reply);
     const int code = reply.error().code;
     return fail(code == wire::kDirAbsent || code == wire::kDirRemoved ? ESTALE : code);
   }
   if (name_is.object.handle.size != 0) {
     const wire::ObjectBody body{name_is.object, 0, 0};
     auto reply = volume.call(name_is.brick, wire::Request(wire::Op::kGetattr, body), caller);
-    if (reply) return reply->body<wire::EntryBody>();
+    if (reply) return answered(*reply);
     if (reply.error().code != wire::kStaleHandle) return fail(reply.error());
   }
   auto reply = volume.call_dir(name_is.brick, dir, IfAbsent::kNoEntry,
                                [&](const wire::DirRef& ref) { return ask_name(ref, name); }, caller);
   if (!reply) return fail(reply.error().code == ENOENT ? ESTALE : reply.error().code);
-  auto body = reply->body<wire::EntryBody>();
+  auto body = answered(*reply);
   if (body && (body->kind != wire::EntryKind::kObject || body->object.id != name_is.object.id)) return fail(ESTALE);
   return body;
 }
@@ -190,22 +199,24 @@ Result<wire::EntryBody> object_behind(Volume::Impl& volume, const NodePtr& dir, 
 Result<Entry> entry_of(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Resolved& found,
                        const Caller& caller) {
   wire::EntryBody body = found.body;
+  Grant grant = found.grant;
   if (found.stub) {
-    auto behind = object_behind(volume, dir, name, found, caller);
+    auto behind = object_behind(volume, dir, name, found, caller, &grant);
     if (!behind) return fail(behind.error());
     body = *behind;
   }
-  auto entry = volume.entry_from(body, dir, name, found.brick, found.stub ? 0 : found.grant_ms);
+  auto entry = volume.entry_from(body, dir, name, found.brick, grant);
+  if (entry && found.stub && !found.marked && found.grant.brick == found.authority) entry->name_grant = found.grant;
   if (!entry || !entry->node->is_directory()) return entry;
-  auto attr = volume.merge_directory(entry->node, body, caller);
+  auto attr = volume.merge_directory(entry->node, body, caller, entry->attr_grants);
   if (!attr) return fail(attr.error());
   entry->attr = *attr;
   return entry;
 }
 
-Result<Entry> Volume::Impl::lookup(const NodePtr& dir, std::string_view name, const Caller& caller) {
+Result<Entry> Volume::Impl::lookup(const NodePtr& dir, std::string_view name, const Caller& caller, Grant* missing) {
   for (int tries = 0; tries < kStaleStubsMax; ++tries) {
-    auto found = resolve(*this, dir, name, caller);
+    auto found = resolve(*this, dir, name, caller, missing);
     if (!found) return fail(found.error());
     auto entry = entry_of(*this, dir, name, *found, caller);
     if (entry || entry.error().code != ESTALE) return entry;
@@ -216,14 +227,14 @@ Result<Entry> Volume::Impl::lookup(const NodePtr& dir, std::string_view name, co
   return fail(EIO);  // a stub that leads to nothing: lost, but never "no such file"
 }
 
-Result<Entry> Volume::lookup(const NodePtr& dir, std::string_view name, const Caller& caller) {
-  return impl_->lookup(dir, name, caller);
+Result<Entry> Volume::lookup(const NodePtr& dir, std::string_view name, const Caller& caller, Grant* missing) {
+  return impl_->lookup(dir, name, caller, missing);
 }
 
 // --- A directory's attributes -------------------------------------------------------------------------------
 
 Result<wire::Attr> Volume::Impl::merge_directory(const NodePtr& dir, const wire::EntryBody& home,
-                                                 const Caller& caller) {
+                                                 const Caller& caller, std::vector<Grant>& grants) {
   wire::Attr attr = home.attr;
   uint32_t subdirectories = home.dir.subdirectories;
   const uint16_t answered = home.dir.role & wire::kRoleHome ? dir->record().home : uint16_t{0};
@@ -236,6 +247,7 @@ Result<wire::Attr> Volume::Impl::merge_directory(const NodePtr& dir, const wire:
     const wire::DirBody body{{dir->id(), 0, 0, 0}};
     for (const Answer& answer :
          ask(members, [&](uint16_t) { return wire::Request(wire::Op::kDirGet, body); }, quick)) {
+      grants.push_back(answer.status ? grant_of(answer.reply) : Grant{});
       if (!answer.status) continue;  // down, or in the set but not made there yet: the others' values count
       auto member = answer.reply.body<wire::EntryBody>();
       if (!member) return fail(member.error());
@@ -267,10 +279,10 @@ Result<Entry> Volume::Impl::stat_directory(const NodePtr& dir, const Caller& cal
   if (!reply) return fail(reply.error());
   auto answered = reply->body<wire::EntryBody>();
   if (!answered) return fail(answered.error());
-  auto entry = entry_from(*answered, nullptr, {}, asked, reply->header.grant_ms);
+  auto entry = entry_from(*answered, nullptr, {}, asked, grant_of(*reply));
   if (!entry) return entry;
   if (entry->node != dir) return fail(EIO);
-  auto attr = merge_directory(dir, *answered, caller);
+  auto attr = merge_directory(dir, *answered, caller, entry->attr_grants);
   if (!attr) return fail(attr.error());
   entry->attr = *attr;
   return entry;

@@ -13,18 +13,19 @@ struct Resolved {
   wire::ObjectType type{};
   wire::ObjectRef object{};
   Id pending;                  // a stub whose transaction is not cleaned up
-  uint32_t grant_ms = 0;
+  Grant grant;                 // of the authority's answer
   wire::EntryBody body{};      // with attributes and record, when the object is at the authority
 
   bool is_directory() const { return type == wire::ObjectType::kDirectory; }
 };
 
 // One round trip to the authority, when nothing is in the way. ENOENT: the name does not exist.
-Result<Resolved> resolve(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller);
+Result<Resolved> resolve(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller,
+                         Grant* missing = nullptr);
 
 // The object behind a stub, with attributes, from its brick. ESTALE: it is not where the stub leads.
 Result<wire::EntryBody> object_behind(Volume::Impl& volume, const NodePtr& dir, std::string_view name,
-                                      const Resolved& name_is, const Caller& caller);
+                                      const Resolved& name_is, const Caller& caller, Grant* grant = nullptr);
 
 // A whole lookup result of what resolve() found.
 Result<Entry> entry_of(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Resolved& found,

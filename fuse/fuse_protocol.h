@@ -91,6 +91,23 @@ struct StatxOut {            // struct fuse_statx_out
 };
 static_assert(sizeof(StatxOut) == 288);
 
+inline constexpr int32_t kNotifyIncEpoch = 8;        // FUSE_NOTIFY_INC_EPOCH (protocol 7.44), in OutHeader::error
+
+inline constexpr int32_t kNotifyInvalInode = 2;      // FUSE_NOTIFY_INVAL_INODE
+struct NotifyInvalInode {    // struct fuse_notify_inval_inode_out
+  uint64_t nodeid;
+  int64_t offset;            // negative: attributes alone
+  int64_t length;
+};
+static_assert(sizeof(NotifyInvalInode) == 24);
+
+struct EntryValidity {       // of struct fuse_entry_out, behind nodeid and generation
+  uint64_t entry_valid, attr_valid;
+  uint32_t entry_valid_nsec, attr_valid_nsec;
+};
+static_assert(sizeof(EntryValidity) == 24);
+inline constexpr size_t kEntryValidityOffset = 16;
+
 // FUSE over io_uring (protocol 7.42)
 inline constexpr uint32_t kInitExt = 1u << 30;             // FUSE_INIT_EXT, in InitOut::flags
 inline constexpr uint32_t kInit2OverIoUring = 1u << 9;     // FUSE_OVER_IO_URING >> 32, in InitOut::flags2

@@ -7,6 +7,7 @@
 namespace voldfs::fuse {
 
 inline constexpr size_t kPayloadMax = 1u << 20;       // of one read, write or page of a directory
+inline constexpr double kNameTimeoutS = 1;            // of names, where the kernel cannot take them back
 inline constexpr unsigned kBackgroundMax = 64;        // read-ahead and asynchronous direct requests in flight
 inline constexpr unsigned kReadaheadKib = 1024;       // of the mount, when its sysfs file can be written
 

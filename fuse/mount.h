@@ -2,9 +2,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "dht/volume.h"
+#include "fuse/kernel_caches.h"
 
 struct fuse_session;
 
@@ -16,13 +18,15 @@ enum class DirectIo : uint8_t { kAuto, kOn, kOff };
 
 // What the operations need to know of how it is mounted.
 struct MountBehaviour {
-  double attribute_timeout_s = 1, entry_timeout_s = 1, negative_timeout_s = 0;
+  // Seconds, when the user has fixed them; otherwise what the bricks' leases allow.
+  std::optional<double> attribute_timeout_s, entry_timeout_s, negative_timeout_s;
   DirectIo direct_io = DirectIo::kAuto;
   OverIoUring over_io_uring = OverIoUring::kAuto;
 };
 
 // A mounted volume, as every operation finds it. Set up before the first request, constant from then on; any thread.
 struct Mount {
+  std::unique_ptr<KernelCaches> caches;  // before the volume, whose threads call it to the end
   std::unique_ptr<dht::Volume> volume;
   dht::NodePtr root;              // of the volume, or the directory that is mounted
   MountBehaviour behaviour;

@@ -24,7 +24,8 @@ Result<void> link(Request& request, fuse_ino_t ino, fuse_ino_t new_parent, const
 Result<void> getattr(Request& request, fuse_ino_t ino, fuse_file_info* info);
 Result<void> setattr(Request& request, fuse_ino_t ino, struct stat* attr, int valid, fuse_file_info* info);
 Result<void> readlink(Request& request, fuse_ino_t ino);
-Result<protocol::StatxOut> statx(Mount& mount, const protocol::InHeader& header, const protocol::StatxIn& in);
+Result<dht::Entry> statx(Mount& mount, const protocol::InHeader& header, const protocol::StatxIn& in);
+protocol::StatxOut to_statx(const dht::Entry& entry, double valid_s);
 
 // ops_open.cc
 Result<void> open(Request& request, fuse_ino_t ino, fuse_file_info* info);

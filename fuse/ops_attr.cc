@@ -66,7 +66,7 @@ Result<void> readlink(Request& request, fuse_ino_t ino) {
   return request.reply_readlink(*target);
 }
 
-Result<protocol::StatxOut> statx(Mount& mount, const protocol::InHeader& header, const protocol::StatxIn& in) {
+Result<dht::Entry> statx(Mount& mount, const protocol::InHeader& header, const protocol::StatxIn& in) {
   dht::NodePtr node = mount.root;
   if (header.nodeid != FUSE_ROOT_ID) node = reinterpret_cast<dht::Node*>(header.nodeid)->shared_from_this();
   dht::OpenFilePtr file;
@@ -74,12 +74,12 @@ Result<protocol::StatxOut> statx(Mount& mount, const protocol::InHeader& header,
     file = reinterpret_cast<FileHandle*>(in.handle)->file;
   dht::Caller caller;
   caller.uid = header.uid, caller.gid = header.gid, caller.pid = header.pid;
-  const auto found = mount.volume->getattr(node, file, caller);
-  if (!found) return fail(found.error());
+  return mount.volume->getattr(node, file, caller);
+}
 
-  const wire::Attr& attr = found->attr;
+protocol::StatxOut to_statx(const dht::Entry& entry, double valid_s) {
+  const wire::Attr& attr = entry.attr;
   protocol::StatxOut out{};
-  const double valid_s = found->grant_ms ? found->grant_ms / 1000.0 : mount.behaviour.attribute_timeout_s;
   out.attr_valid = static_cast<uint64_t>(valid_s);
   out.attr_valid_nsec = static_cast<uint32_t>((valid_s - static_cast<double>(out.attr_valid)) * 1e9);
   out.stat.mask = STATX_BASIC_STATS | (attr.btime || attr.btime_ns ? STATX_BTIME : 0);
@@ -87,7 +87,7 @@ Result<protocol::StatxOut> statx(Mount& mount, const protocol::InHeader& header,
   out.stat.nlink = attr.nlink;
   out.stat.uid = attr.uid, out.stat.gid = attr.gid;
   out.stat.mode = static_cast<uint16_t>(attr.mode);
-  out.stat.ino = dht::inode_number(node->id());
+  out.stat.ino = dht::inode_number(entry.node->id());
   out.stat.size = attr.size, out.stat.blocks = attr.blocks;
   out.stat.atime = {attr.atime, attr.atime_ns, 0};
   out.stat.btime = {attr.btime, attr.btime_ns, 0};

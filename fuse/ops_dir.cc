@@ -33,12 +33,13 @@ class Page {
     const bool is_dot = listed.name == "." || listed.name == "..";
     const bool whole = listed.has_attr && listed.entry.node && !is_dot;
     if (whole) param = request_.entry_param(listed.entry);
+    const size_t offset = used_;
     if (!took(fuse_add_direntry_plus(request_.handle(), next(), left(), listed.name.c_str(), &param,
                                      static_cast<off_t>(listed.cookie))))
       return false;
     if (whole) {
       request_.volume().nodes().count(listed.entry.node, 1);
-      counted_.push_back(listed.entry.node);
+      looked_.push_back({offset, listed.entry});
     }
     return true;
   }
@@ -46,7 +47,7 @@ class Page {
   // Where reading ended early, what was read before it is given first, the error comes with the next page.
   Result<void> reply(const Result<void>& read) {
     if (!read && used_ == 0) return read;
-    return request_.reply_directory(room_.first(used_), counted_);
+    return request_.reply_directory(room_.first(used_), looked_);
   }
 
  private:
@@ -61,7 +62,7 @@ class Page {
   Request& request_;
   std::span<std::byte> room_;
   size_t used_ = 0;
-  std::vector<dht::NodePtr> counted_;
+  std::vector<Request::Looked> looked_;
 };
 
 }  // namespace

@@ -17,9 +17,11 @@ Result<void> reply_made(Request& request, const Result<dht::Entry>& made) {
 }  // namespace
 
 Result<void> lookup(Request& request, fuse_ino_t parent, const char* name) {
-  const auto found = request.volume().lookup(request.node(parent), name, request.caller());
+  const dht::NodePtr dir = request.node(parent);
+  dht::Grant missing;
+  const auto found = request.volume().lookup(dir, name, request.caller(), &missing);
   if (found) return request.reply_entry(*found);
-  if (found.error().code == ENOENT && request.mount().behaviour.negative_timeout_s > 0) return request.reply_negative();
+  if (found.error().code == ENOENT) return request.reply_negative(dir, missing);
   return fail(found.error());
 }
 

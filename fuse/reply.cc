@@ -3,6 +3,8 @@
 #include <spdlog/spdlog.h>
 #include <sys/statvfs.h>
 
+#include <cstring>
+
 #include "fuse/rate_limit.h"
 #include "fuse/request.h"
 
@@ -24,6 +26,15 @@ Result<void> sent(int result) {
   return fail(-result);
 }
 
+void set_validity(fuse_entry_param& param, const Validity& valid) {
+  param.entry_timeout = valid.name_s;
+  param.attr_timeout = valid.attr_s;
+}
+
+// Seconds as the protocol has them.
+uint64_t whole(double seconds) { return static_cast<uint64_t>(seconds); }
+uint32_t rest(double seconds) { return static_cast<uint32_t>((seconds - static_cast<double>(whole(seconds))) * 1e9); }
+
 }  // namespace
 
 Result<void> Request::reply_ok() { return sent(fuse_reply_err(finish(), 0)); }
@@ -36,23 +47,32 @@ Result<void> Request::reply_none() {
 }
 
 Result<void> Request::reply_entry(const dht::Entry& entry) {
-  const fuse_entry_param param = entry_param(entry);
+  fuse_entry_param param = entry_param(entry);
   // Before the reply: the kernel may forget the node as soon as it has it.
   volume().nodes().count(entry.node, 1);
-  const auto result = sent(fuse_reply_entry(finish(), &param));
+  Result<void> result;
+  {
+    const dht::Grants::Delivery delivery(volume().grants());
+    set_validity(param, validity(mount_, entry, delivery));
+    result = sent(fuse_reply_entry(finish(), &param));
+  }
   if (!result) volume().nodes().forget(entry.node.get(), 1);
   return result;
 }
 
-Result<void> Request::reply_negative() {
+Result<void> Request::reply_negative(const dht::NodePtr& dir, const dht::Grant& missing) {
   fuse_entry_param param{};
-  param.entry_timeout = mount_.behaviour.negative_timeout_s;
+  const dht::Grants::Delivery delivery(volume().grants());
+  const auto& fixed_s = mount_.behaviour.negative_timeout_s;
+  param.entry_timeout = fixed_s ? *fixed_s : delivery.seconds(dir->id(), {&missing, 1});
+  if (param.entry_timeout == 0) return reply_error(Error(ENOENT));
   return sent(fuse_reply_entry(finish(), &param));
 }
 
 Result<void> Request::reply_attr(const dht::Entry& entry) {
   const struct stat attributes = to_stat(entry.node->id(), entry.attr);
-  return sent(fuse_reply_attr(finish(), &attributes, valid_s(entry.grant_ms, mount_.behaviour.attribute_timeout_s)));
+  const dht::Grants::Delivery delivery(volume().grants());
+  return sent(fuse_reply_attr(finish(), &attributes, validity(mount_, entry, delivery).attr_s));
 }
 
 Result<void> Request::reply_open(const fuse_file_info& info, std::unique_ptr<FileHandle> handle) {
@@ -77,11 +97,16 @@ Result<void> Request::reply_open(const fuse_file_info& info, std::unique_ptr<Dir
 
 Result<void> Request::reply_create(const dht::Entry& entry, const fuse_file_info& info, std::unique_ptr<FileHandle> handle) {
   const dht::Caller who = caller();
-  const fuse_entry_param param = entry_param(entry);
+  fuse_entry_param param = entry_param(entry);
   fuse_file_info out = info;
   out.fh = reinterpret_cast<uint64_t>(handle.get());
   volume().nodes().count(entry.node, 1);
-  const auto result = sent(fuse_reply_create(finish(), &param, &out));
+  Result<void> result;
+  {
+    const dht::Grants::Delivery delivery(volume().grants());
+    set_validity(param, validity(mount_, entry, delivery));
+    result = sent(fuse_reply_create(finish(), &param, &out));
+  }
   if (result) {
     static_cast<void>(handle.release());
   } else {
@@ -99,10 +124,19 @@ Result<void> Request::reply_data(std::span<const std::byte> data) {
   return sent(fuse_reply_buf(finish(), reinterpret_cast<const char*>(data.data()), data.size()));
 }
 
-Result<void> Request::reply_directory(std::span<const std::byte> page, std::span<const dht::NodePtr> counted) {
-  const auto result = reply_data(page);
+Result<void> Request::reply_directory(std::span<std::byte> page, std::span<const Looked> looked) {
+  Result<void> result;
+  {
+    const dht::Grants::Delivery delivery(volume().grants());
+    for (const Looked& each : looked) {
+      const Validity valid = validity(mount_, each.entry, delivery);
+      const protocol::EntryValidity out{whole(valid.name_s), whole(valid.attr_s), rest(valid.name_s), rest(valid.attr_s)};
+      std::memcpy(page.data() + each.offset + protocol::kEntryValidityOffset, &out, sizeof out);
+    }
+    result = reply_data(page);
+  }
   if (!result)
-    for (const dht::NodePtr& node : counted) volume().nodes().forget(node.get(), 1);
+    for (const Looked& each : looked) volume().nodes().forget(each.entry.node.get(), 1);
   return result;
 }
 

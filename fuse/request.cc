@@ -42,21 +42,21 @@ dht::Caller Request::caller() const {
 
 const void* Request::raw_argument() const { return raw + 1; }
 
-double Request::valid_s(uint32_t grant_ms, double otherwise_s) const {
-  return grant_ms ? grant_ms / 1000.0 : otherwise_s;
-}
-
 fuse_entry_param Request::entry_param(const dht::Entry& entry) const {
   fuse_entry_param param{};
   param.ino = node_number(mount_, *entry.node);
   param.attr = to_stat(entry.node->id(), entry.attr);
-  param.attr_timeout = valid_s(entry.grant_ms, mount_.behaviour.attribute_timeout_s);
-  param.entry_timeout = valid_s(entry.grant_ms, mount_.behaviour.entry_timeout_s);
   return param;
 }
 
 fuse_ino_t node_number(const Mount& mount, const dht::Node& node) {
   return &node == mount.root.get() ? FUSE_ROOT_ID : reinterpret_cast<fuse_ino_t>(&node);
+}
+
+Validity validity(const Mount& mount, const dht::Entry& entry, const dht::Grants::Delivery& delivery) {
+  const MountBehaviour& fixed = mount.behaviour;
+  return {fixed.entry_timeout_s ? *fixed.entry_timeout_s : delivery.seconds(entry.directory, {&entry.name_grant, 1}),
+          fixed.attribute_timeout_s ? *fixed.attribute_timeout_s : delivery.seconds(entry.node->id(), entry.attr_grants)};
 }
 
 struct stat to_stat(const Id& id, const wire::Attr& attr) {

@@ -54,14 +54,19 @@ class Request {
   Result<void> reply_error(Error error);
   Result<void> reply_none();
   Result<void> reply_entry(const dht::Entry& entry);
-  Result<void> reply_negative();
+  Result<void> reply_negative(const dht::NodePtr& dir, const dht::Grant& missing);
   Result<void> reply_attr(const dht::Entry& entry);
   Result<void> reply_open(const fuse_file_info& info, std::unique_ptr<FileHandle> handle);
   Result<void> reply_open(const fuse_file_info& info, std::unique_ptr<DirectoryHandle> handle);
   Result<void> reply_create(const dht::Entry& entry, const fuse_file_info& info, std::unique_ptr<FileHandle> handle);
   Result<void> reply_readlink(const std::string& target);
   Result<void> reply_data(std::span<const std::byte> data);
-  Result<void> reply_directory(std::span<const std::byte> page, std::span<const dht::NodePtr> counted);
+  // Entries of a page that are whole lookup results: where they stand in it.
+  struct Looked {
+    size_t offset;
+    dht::Entry entry;
+  };
+  Result<void> reply_directory(std::span<std::byte> page, std::span<const Looked> looked);
   Result<void> reply_written(size_t size);
   Result<void> reply_offset(uint64_t offset);
   Result<void> reply_xattr_size(size_t size);
@@ -69,6 +74,7 @@ class Request {
   Result<void> reply_lock(const struct flock& lock);
   Result<void> reply_ioctl(const void* data, size_t size);
 
+  // Without validity, which the moment of the reply decides.
   fuse_entry_param entry_param(const dht::Entry& entry) const;
   bool is_replied() const { return request_ == nullptr; }
   // libfuse's request, for a reply by somebody else, later; this one is done with it.
@@ -80,7 +86,6 @@ class Request {
 
  private:
   fuse_req_t finish();
-  double valid_s(uint32_t grant_ms, double otherwise_s) const;
 
   fuse_req_t request_;
   Mount& mount_;
@@ -89,6 +94,12 @@ class Request {
 
 // The number by which the kernel knows a node. 1 is the mount's root.
 fuse_ino_t node_number(const Mount& mount, const dht::Node& node);
+// For how long the kernel may keep what it is about to be given, in seconds. `delivery` is held until it has it.
+struct Validity {
+  double name_s, attr_s;
+};
+Validity validity(const Mount& mount, const dht::Entry& entry, const dht::Grants::Delivery& delivery);
+
 // What stat(2) says of it.
 struct stat to_stat(const Id& id, const wire::Attr& attr);
 

@@ -10,7 +10,9 @@
 
 #include "fuse/fuse_protocol.h"
 #include "fuse/operations.h"
+#include "fuse/limits.h"
 #include "fuse/reply.h"
+#include "fuse/request.h"
 
 namespace voldfs::fuse {
 namespace {
@@ -90,6 +92,7 @@ Explained<std::unique_ptr<Session>> Session::start(Mount& mount, unique_fd devic
   std::unique_ptr<Session> session(new Session(mount, std::move(device)));
   if (auto ready = session->negotiate(); !ready) return explain(std::move(ready.error()));
   mount.session = session->session_;
+  if (auto caches = session->serve_caches(); !caches) return explain(std::move(caches.error()));
   if (const auto started = session->start_workers(); !started)
     return explain(std::string("cannot start a thread that serves the mount: ") + std::strerror(started.error().code));
   return session;
@@ -126,6 +129,21 @@ Explained<void> Session::negotiate() {
   return {};
 }
 
+// From here on the bricks may take back what the kernel keeps; before, it has nothing.
+Explained<void> Session::serve_caches() {
+  unique_fd device(::fcntl(transport_.device(), F_DUPFD_CLOEXEC, 0));
+  if (!device) return explain(std::string("cannot duplicate the descriptor of /dev/fuse: ") + std::strerror(errno));
+  mount_.caches = std::make_unique<KernelCaches>(std::move(device), mount_);
+  MountBehaviour& behaviour = mount_.behaviour;
+  if (!mount_.caches->can_drop_names()) {
+    spdlog::info("fuse.names kept for fixed times: the kernel is older than 6.16");
+    behaviour.entry_timeout_s = behaviour.entry_timeout_s.value_or(kNameTimeoutS);
+    behaviour.negative_timeout_s = behaviour.negative_timeout_s.value_or(0);
+  }
+  mount_.volume->set_caches(mount_.caches.get());
+  return {};
+}
+
 // Once INIT has accepted it, the kernel holds everything back until each queue has an entry.
 Result<void> Session::start_workers() {
   if (ring_offered_) {
@@ -159,16 +177,19 @@ void Session::process(std::span<std::byte> request) {
 
 // libfuse 3.17 does not know STATX, by which the kernel asks for the birth time.
 void Session::process_statx(const protocol::InHeader& header, const protocol::StatxIn& in) {
-  Result<protocol::StatxOut> found = fail(ENOMEM);
+  Result<dht::Entry> found = fail(ENOMEM);
   try {
     found = statx(mount_, header, in);
   } catch (const std::bad_alloc&) {
   }
   protocol::OutHeader out{sizeof out, 0, header.unique};
   iovec parts[2] = {{&out, sizeof out}, {nullptr, 0}};
+  const dht::Grants::Delivery delivery(mount_.volume->grants());
+  protocol::StatxOut attributes;
   if (found) {
-    parts[1] = {&*found, sizeof *found};
-    out.len += sizeof *found;
+    attributes = to_statx(*found, validity(mount_, *found, delivery).attr_s);
+    parts[1] = {&attributes, sizeof attributes};
+    out.len += sizeof attributes;
   } else {
     out.error = -to_errno(found.error());
   }

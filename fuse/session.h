@@ -34,6 +34,7 @@ class Session {
  private:
   Session(Mount& mount, unique_fd device);
   Explained<void> negotiate();
+  Explained<void> serve_caches();
   Result<void> start_workers();
   void process(std::span<std::byte> request);
   void process_statx(const protocol::InHeader& header, const protocol::StatxIn& in);

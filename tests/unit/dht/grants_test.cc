@@ -8,61 +8,66 @@
 namespace voldfs::dht {
 namespace {
 
-wire::ReplyHeader header(uint64_t sequence, uint32_t grant_ms) {
-  wire::ReplyHeader header{};
-  header.object_sequence = sequence;
-  header.grant_ms = grant_ms;
-  return header;
+wire::Reply reply(const Grants::Asking& asking, uint64_t sequence, uint32_t grant_ms) {
+  wire::Reply reply;
+  reply.header.object_sequence = sequence;
+  reply.header.grant_ms = grant_ms;
+  asking.note(reply);
+  return reply;
 }
 
-double seconds(const Grants& grants, const Grant& grant) {
-  return Grants::Delivery(grants).seconds(std::array{grant});
+Grant grant(const Grants& grants, uint16_t brick, uint64_t sequence, uint32_t grant_ms = 20'000) {
+  return grant_of(reply(grants.ask(brick), sequence, grant_ms));
+}
+
+double seconds(const Grants& grants, const Grant& given) {
+  return Grants::Delivery(grants).seconds(kRootId, std::array{given});
 }
 
 TEST(Grants, Delivery_Untouched_LastsWhatIsLeft) {
   Grants grants;
-  const Grant grant = Grants::from(header(5, 20'000), grants.ask(1), 1, kRootId);
-  EXPECT_GT(seconds(grants, grant), 15);
-  EXPECT_LE(seconds(grants, grant), 20);
+  const Grant given = grant(grants, 1, 5);
+  EXPECT_GT(seconds(grants, given), 15);
+  EXPECT_LE(seconds(grants, given), 20);
 }
 
 TEST(Grants, Delivery_NoGrant_IsZero) {
   Grants grants;
-  EXPECT_EQ(seconds(grants, Grants::from(header(5, 0), grants.ask(1), 1, kRootId)), 0);
-  EXPECT_EQ(Grants::Delivery(grants).seconds({}), 0);
+  EXPECT_EQ(seconds(grants, grant(grants, 1, 5, 0)), 0);
+  EXPECT_EQ(Grants::Delivery(grants).seconds(kRootId, {}), 0);
 }
 
 TEST(Grants, Delivery_OlderThanRecall_IsZero) {
   Grants grants;
-  const Grant before = Grants::from(header(5, 20'000), grants.ask(1), 1, kRootId);
+  const Grant before = grant(grants, 1, 5);
   grants.recalled(1, kRootId, 6);
-  const Grant after = Grants::from(header(6, 20'000), grants.ask(1), 1, kRootId);
+  const Grant after = grant(grants, 1, 6);
   EXPECT_EQ(seconds(grants, before), 0);
   EXPECT_GT(seconds(grants, after), 0);
 }
 
 TEST(Grants, Delivery_RecallOfAnotherBrick_DoesNotCount) {
   Grants grants;
-  const Grant grant = Grants::from(header(5, 20'000), grants.ask(1), 1, kRootId);
+  const Grant given = grant(grants, 1, 5);
   grants.recalled(2, kRootId, 60);
-  EXPECT_GT(seconds(grants, grant), 0);
+  EXPECT_GT(seconds(grants, given), 0);
 }
 
 TEST(Grants, Delivery_AskedBeforeBrickForgot_IsZero) {
   Grants grants;
-  const Asked asked = grants.ask(1);
+  const Grants::Asking asking = grants.ask(1);
   grants.dropped(1);
-  EXPECT_EQ(seconds(grants, Grants::from(header(5, 20'000), asked, 1, kRootId)), 0);
-  EXPECT_GT(seconds(grants, Grants::from(header(1, 20'000), grants.ask(1), 1, kRootId)), 0);
+  EXPECT_EQ(seconds(grants, grant_of(reply(asking, 5, 20'000))), 0);
+  EXPECT_GT(seconds(grants, grant(grants, 1, 1)), 0);
 }
 
 TEST(Grants, Delivery_OneOfSeveralGone_IsZero) {
   Grants grants;
-  const std::array both{Grants::from(header(5, 20'000), grants.ask(1), 1, kRootId),
-                        Grants::from(header(9, 20'000), grants.ask(2), 2, kRootId)};
-  EXPECT_GT(Grants::Delivery(grants).seconds(both), 0);
+  const std::array both{grant(grants, 1, 5),
+                        grant(grants, 2, 9)};
+  EXPECT_GT(Grants::Delivery(grants).seconds(kRootId, both), 0);
   grants.recalled(2, kRootId, 10);
-  EXPECT_EQ(Grants::Delivery(grants).seconds(both), 0);
+  EXPECT_EQ(Grants::Delivery(grants).seconds(kRootId, both), 0);
 }
 
 TEST(Grants, Recalled_WhileDelivering_WaitsForTheDelivery) {

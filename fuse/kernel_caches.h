@@ -1,0 +1,35 @@
+#pragma once
+
+#include "brick/base/unique_fd.h"
+#include "dht/volume.h"
+
+namespace voldfs::fuse {
+
+struct Mount;
+
+// What the kernel keeps of the mount: attributes, names, pages. Taking something back never waits for an operation in
+// flight: precise invalidation of a name (FUSE_NOTIFY_INVAL_ENTRY) takes its directory's lock, which the kernel holds
+// while it waits for our answer to a create there, and that may wait for another client who is in the same position.
+// So attributes alone are invalidated (pages follow by AUTO_INVAL_DATA), and of names all at once, by the epoch that
+// each dentry is compared with (fs/fuse/dir.c, fuse_dentry_revalidate): they are asked for again when next used.
+// Any thread.
+class KernelCaches final : public dht::Caches {
+ public:
+  // `device`: of the mount, its own descriptor of it. The mount outlives this.
+  KernelCaches(unique_fd device, const Mount& mount) : device_(std::move(device)), mount_(mount) {}
+
+  // Whether the kernel has epochs (6.16 and later). Without them names may not be kept on a lease.
+  bool can_drop_names();
+
+  void drop_attributes(const dht::NodePtr& node) override;
+  void drop_names(const Id& directory) override;
+  void drop_all() override;
+
+ private:
+  bool advance_epoch();
+
+  const unique_fd device_;
+  const Mount& mount_;
+};
+
+}  // namespace voldfs::fuse
