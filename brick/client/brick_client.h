@@ -77,6 +77,9 @@ struct Notifications {
   std::function<void(const wire::LockBody&)> lock_granted;
   std::function<void(const wire::RecallBody&, std::string_view name)> recall;
   std::function<void(uint16_t ordinal)> map_changed;
+  // Before the control connection is made again: recalls may have been missed. The brick takes the new connection as
+  // our word that nothing is cached any more that it granted before.
+  std::function<void(uint16_t ordinal)> drop_cached;
   // The brick has restarted or the session was lost: opens and locks are to be reclaimed, in this thread,
   // before other requests go on. `lost`: the session is a new one, the brick forgot the locks.
   std::function<void(uint16_t ordinal, bool lost)> reclaim;

@@ -18,6 +18,7 @@ namespace voldfs::server {
 
 class LockTable;
 class Session;
+struct ServerState;
 
 // What a slot remembers of an operation before it is carried out, so that a brick that was killed in the
 // middle can tell whether it has happened. In a MAP_SHARED file: survives kill -9, costs no system call.
@@ -52,6 +53,7 @@ struct Call {
   uint64_t session_id = 0;
   Id client;
   IntentNote& note;
+  ServerState* server = nullptr;  // for the operations on the brick itself; null in tests of handlers
 };
 
 // An operation: 0 or the status to answer; what it has to say goes into call.reply.

@@ -30,8 +30,8 @@ enum class Op : uint16_t {
   kReaddir = 26,     // ReaddirBody -> ReaddirReply; data = DirentHeader, name, padding to 8; repeated
   // Directories
   kDirGet = 32,      // DirBody with ref -> EntryBody of the directory here (attr, record)
-  kDirExport = 33,   // DirRef -> EntryBody; data = xattr list: what another brick needs to hold it
-  kSetGrow = 34,     // SetGrowBody; at home and at the backup -> EntryBody; data = xattr list
+  kDirExport = 33,   // DirRef -> EntryBody; name (if it is at its path); data = xattr list: what another brick needs to hold it
+  kSetGrow = 34,     // SetGrowBody; at home and at the backup -> EntryBody; name; data = xattr list
   kMaterialize = 35, // MaterializeBody; name; data = xattr list: makes one directory here, parent must be here
   kDirRefresh = 36,  // MaterializeBody; name; data = xattr list: a newer record and attributes for a copy
   kDirUpdate = 37,   // DirUpdateBody; name: home's record of a directory renamed -> EntryBody
@@ -71,7 +71,7 @@ enum class Op : uint16_t {
   kTxnMark = 101,    // MarkBody; name; at the old name's authority: the name is leaving
   kTxnUnmark = 102,  // MarkBody; name; after an abort
   kTxnLeave = 103,   // MarkBody; name; after a commit: the old name's entry goes
-  kTxnList = 104,    // -> data: TxnRecords with names, for the maintenance client
+  kTxnList = 104,    // -> data: TxnRecord, u16 sizes of the names, u32 0, the names, zeros to 8; repeated
   kVolumeLock = 105, // VolumeLockBody; at the root's home: serializes renames of directories between parents
   // Sent by a brick on a control connection, answered by kAck
   kNotifyRecall = 128,  // RecallBody
@@ -331,10 +331,11 @@ static_assert(sizeof(MarkBody) == 80);
 struct VolumeLockBody { uint32_t acquire; uint32_t reserved; Id txn; };
 static_assert(sizeof(VolumeLockBody) == 24);
 
+inline constexpr uint32_t kRecallAttr = 1, kRecallData = 2, kRecallEntry = 4, kRecallEntries = 8;
 struct RecallBody {
   Id object;                // a directory or a file
   uint64_t object_sequence; // the highest that was granted
-  uint32_t what;            // 1 attributes, 2 data, 4 the entry `name`, 8 all entries
+  uint32_t what;            // kRecall*: attributes (and by them data), data, the entry `name`, all entries
   uint32_t reserved;
 };                          // name: the entry's
 static_assert(sizeof(RecallBody) == 32);

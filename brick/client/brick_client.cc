@@ -1,0 +1,53 @@
+
+#include <algorithm>
+
+#include "brick/base/clock.h"
+#include "brick/client/brick_client_impl.h"
+
+namespace voldfs::client {
+
+BrickClient::Impl::Impl(BrickAddress address_in, std::shared_ptr<const ClientOptions> options_in,
+                        Notifications notifications_in)
+    : address(std::move(address_in)),
+      options(std::move(options_in)),
+      notifications(std::move(notifications_in)),
+      pool(options->connections_max),
+      control(
+          address, *options, notifications, [this] { pool.close_idle(boottime_ms() - options->idle_close_ms); },
+          [this] { pool.shut_down_all(); }) {}
+
+BrickClient::BrickClient(BrickAddress address, std::shared_ptr<const ClientOptions> options, Notifications notifications)
+    : impl_(std::make_unique<Impl>(std::move(address), std::move(options), std::move(notifications))) {}
+
+BrickClient::~BrickClient() { impl_->control.stop(); }
+
+const BrickAddress& BrickClient::address() const { return impl_->address; }
+bool BrickClient::is_up() const { return impl_->control.is_up(); }
+uint64_t BrickClient::round_trips() const { return impl_->round_trips.load(std::memory_order_relaxed); }
+
+Result<void> BrickClient::connect(uint32_t timeout_ms) {
+  const int64_t until = boottime_ms() + timeout_ms;
+  for (;;) {
+    const auto standing = impl_->control.standing();
+    if (standing) return {};
+    const int64_t left = until - boottime_ms();
+    if (left <= 0) return fail(standing.error().code == EAGAIN ? Error(ETIMEDOUT) : standing.error());
+    impl_->control.wait(static_cast<uint32_t>(std::min<int64_t>(left, kBackoffLastMs)));
+  }
+}
+
+Result<wire::Reply> BrickClient::call(wire::Request request, const Caller& caller, std::span<std::byte> data_into) {
+  return call(std::move(request), caller, nullptr, data_into);
+}
+
+Result<wire::Reply> BrickClient::call(wire::Request request, const Caller& caller, wire::Reply* refusal,
+                                      std::span<std::byte> data_into) {
+  PendingCall pending(*this, std::move(request), caller, data_into);
+  pending.send();
+  const auto result = pending.wait();
+  if (result) return std::move(pending.reply());
+  if (refusal != nullptr) *refusal = std::move(pending.reply());
+  return fail(result.error());
+}
+
+}  // namespace voldfs::client

@@ -1,0 +1,20 @@
+#pragma once
+
+#include "brick/client/brick_client.h"
+#include "brick/client/connection_pool.h"
+#include "brick/client/control.h"
+
+namespace voldfs::client {
+
+struct BrickClient::Impl {
+  Impl(BrickAddress address_in, std::shared_ptr<const ClientOptions> options_in, Notifications notifications_in);
+
+  const BrickAddress address;
+  const std::shared_ptr<const ClientOptions> options;
+  const Notifications notifications;
+  std::atomic<uint64_t> round_trips{0};
+  ConnectionPool pool;
+  Control control;  // last: its thread uses all the others
+};
+
+}  // namespace voldfs::client

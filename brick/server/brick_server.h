@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "brick/base/result.h"
+#include "brick/server/faults.h"
+#include "brick/server/limits.h"
+#include "brick/store/store.h"
+
+namespace voldfs::server {
+
+struct BrickServerOptions {
+  store::StoreOptions store;
+  std::string listen_address = "127.0.0.1";  // literal
+  uint16_t port = 0;                         // 0: any; port() tells
+  std::string unix_socket;                   // path; empty: none
+  uint16_t map_port = 0;                     // shared by the node's bricks; 0: none
+  uint32_t lease_ms = kLeaseMsDefault;       // how long a session lives without a heartbeat
+  uint32_t connections_max = kConnectionsMaxDefault;
+};
+
+// A brick that serves: store, sessions, locks, listener and the lanes of its connections. Several may live in one process
+// (tests). start(), stop() and kill() are one thread's, the rest any thread's.
+class BrickServer {
+ public:
+  // Opens the brick (and makes it first, if options.store.init says so), settles what an earlier life has left,
+  // then listens. A sentence says why not.
+  static Explained<std::unique_ptr<BrickServer>> start(BrickServerOptions options);
+  ~BrickServer();  // stop(), if nobody did
+  BrickServer(const BrickServer&) = delete;
+  BrickServer& operator=(const BrickServer&) = delete;
+
+  uint16_t port() const;
+  const store::Identity& identity() const;
+  size_t sessions() const;
+
+  // Accepts nobody any more, lets running requests finish and be answered, and leaves the brick clean. Sessions stay
+  // in their files: clients find them again after the next start.
+  void stop();
+  // For tests: as kill -9. No reply leaves any more, slots stay as they are, nothing is flushed or marked clean. (What
+  // a running operation still does to the disk, it does: it is as if the kill had come right after.)
+  void kill();
+
+  // For tests.
+  Faults& faults();
+  void cut_connections();
+
+  std::string status() const;      // JSON, as kStatus answers
+  std::string prometheus() const;
+
+ private:
+  struct Impl;
+  explicit BrickServer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace voldfs::server

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <memory>
+
+#include "brick/server/operation.h"
+#include "brick/server/server_state.h"
+
+namespace voldfs::server {
+
+// Carries out one request of a connection that has been let in, and fills the reply, its header included. `session`:
+// null on a connection that may only ask. `data_room`: for operations with reply_data. Any lane's thread.
+// False: close the connection instead of replying (a test's fault dial).
+bool dispatch(ServerState& server, const std::shared_ptr<Session>& session, const Operation* operation,
+              const wire::RequestView& request, std::span<std::byte> data_room, wire::ReplyBuilder& reply);
+
+// Fills the header of a reply to `request`.
+void complete_header(ServerState& server, const wire::RequestView& request, int status, wire::ReplyBuilder& reply);
+
+}  // namespace voldfs::server

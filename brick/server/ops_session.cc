@@ -1,0 +1,112 @@
+#include "brick/server/ops_session.h"
+
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "brick/server/server_state.h"
+
+namespace voldfs::server {
+
+namespace {
+
+using nlohmann::json;
+
+Result<void> reply_text(Call& call, std::string_view text) {
+  if (text.size() > wire::kDataMax) return fail(EFBIG);
+  const auto* bytes = reinterpret_cast<const std::byte*>(text.data());
+  call.reply.data.assign(bytes, bytes + text.size());
+  return {};
+}
+
+json operations_of(const Metrics& metrics) {
+  json out = json::object();
+  for (const wire::OpInfo& info : wire::all_op_infos()) {
+    const OperationMetrics& counts = metrics.operation(info.op);
+    const uint64_t count = counts.count.load(std::memory_order_relaxed);
+    if (count == 0) continue;
+    out[info.name] = {{"count", count},
+                      {"errors", counts.errors.load(std::memory_order_relaxed)},
+                      {"replayed", counts.replayed.load(std::memory_order_relaxed)},
+                      {"microseconds", counts.microseconds.load(std::memory_order_relaxed)},
+                      {"p50_us_below", counts.quantile_us(0.5)},
+                      {"p99_us_below", counts.quantile_us(0.99)},
+                      {"bytes_in", counts.bytes_in.load(std::memory_order_relaxed)},
+                      {"bytes_out", counts.bytes_out.load(std::memory_order_relaxed)}};
+  }
+  return out;
+}
+
+json leases_of(const LeaseTable& leases) {
+  const LeaseTable::Counters counters = leases.counters();
+  return {{"held", leases.size()},
+          {"granted", counters.granted},
+          {"refused", counters.refused},
+          {"recalls", counters.recalls},
+          {"expiries", counters.expiries}};
+}
+
+json clients_of(const Sessions& sessions) {
+  json out = json::array();
+  const int64_t now = boottime_ms();
+  for (const auto& session : sessions.all()) {
+    out.push_back({{"client", session->client().hex()},
+                   {"session", session->id()},
+                   {"connections", session->connections.load()},
+                   {"requests", session->requests.load(std::memory_order_relaxed)},
+                   {"bytes_in", session->bytes_in.load(std::memory_order_relaxed)},
+                   {"bytes_out", session->bytes_out.load(std::memory_order_relaxed)},
+                   {"lease_left_ms", session->lease_end() - now},
+                   {"reclaiming", session->to_reclaim()}});
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string status_document(ServerState& server) {
+  const store::Identity& identity = server.store.identity();
+  const Metrics& metrics = server.metrics;
+  json out = {{"brick", identity.brick.uuid()},
+              {"volume", identity.volume.uuid()},
+              {"ordinal", identity.ordinal},
+              {"pid", ::getpid()},
+              {"started", server.started_at},
+              {"uptime_s", (boottime_ms() - server.started_ms) / 1000},
+              {"map_version", server.store.map_version()},
+              {"grace", server.store.in_grace()},
+              {"unclean", server.store.unclean()},
+              {"connections", metrics.connections.load()},
+              {"connections_refused", metrics.connections_refused.load()},
+              {"protocol_errors", metrics.protocol_errors.load()},
+              {"sessions_expired", metrics.sessions_expired.load()},
+              {"locks", server.locks.count()},
+              {"leases", leases_of(server.leases)},
+              {"clients", clients_of(server.sessions)},
+              {"operations", operations_of(metrics)}};
+  struct statvfs space;
+  if (::fstatvfs(server.store.root(), &space) == 0) {
+    out["bytes_total"] = uint64_t{space.f_blocks} * space.f_frsize;
+    out["bytes_available"] = uint64_t{space.f_bavail} * space.f_frsize;
+    out["inodes_free"] = uint64_t{space.f_favail};
+  }
+  return out.dump();
+}
+
+Result<void> op_map_get(Call& call) { return reply_text(call, call.store.map()); }
+
+Result<void> op_map_put(Call& call) {
+  const uint64_t before = call.store.map_version();
+  const std::string_view document(reinterpret_cast<const char*>(call.request.data.data()), call.request.data.size());
+  if (auto put = call.store.put_map(document); !put) return put;
+  if (call.store.map_version() != before && call.server != nullptr) call.server->spread_map();
+  return {};
+}
+
+Result<void> op_status(Call& call) {
+  if (call.server == nullptr) return fail(ENOSYS);
+  return reply_text(call, status_document(*call.server));
+}
+
+}  // namespace voldfs::server

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string>
+
+#include "brick/server/operation.h"
+
+// What concerns the brick itself: kMapGet, kMapPut, kStatus.
+namespace voldfs::server {
+
+Result<void> op_map_get(Call& call);
+Result<void> op_map_put(Call& call);
+Result<void> op_status(Call& call);
+
+// The document that kStatus answers, for people and monitoring: JSON.
+std::string status_document(ServerState& server);
+
+}  // namespace voldfs::server

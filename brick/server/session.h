@@ -1,0 +1,88 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+
+#include "brick/base/clock.h"
+#include "brick/base/id.h"
+#include "brick/server/notifications.h"
+#include "brick/server/operation.h"
+#include "brick/server/slot_file.h"
+
+namespace voldfs::server {
+
+// One client's standing with the brick: its lease, its slots, what it is to be told. Spans connections. Shared by
+// the connections' threads; gone when the session has ended and the last of them has left. Any thread.
+class Session {
+ public:
+  Session(std::unique_ptr<SlotFile> slots, uint32_t lease_ms, bool restored);
+
+  uint64_t id() const { return id_; }
+  const Id& client() const { return client_; }
+  uint32_t slots() const { return slot_count_; }
+  uint32_t lease_ms() const { return lease_ms_; }
+
+  // The lease
+  void touch() { lease_end_.store(boottime_ms() + lease_ms_, std::memory_order_relaxed); }
+  int64_t lease_end() const { return lease_end_.load(std::memory_order_relaxed); }
+  void save_lease() { file_->set_lease_end(lease_end()); }
+  bool ended() const { return ended_.load(std::memory_order_acquire); }
+  void end();
+  // Known from an earlier life of the brick, and its client has not yet said (by a heartbeat) that it has reclaimed.
+  bool to_reclaim() const { return to_reclaim_.load(std::memory_order_relaxed); }
+  void reclaimed() { to_reclaim_.store(false, std::memory_order_relaxed); }
+
+  // Slots. Every request enters its slot, so that one which was delayed on a lost connection is never carried out
+  // behind its own repetition or a later one; those with `once` are remembered beyond that.
+  enum class Entry { kRun, kReplay, kBusy, kStale };
+  // kRun: leave() must follow, after finish() or forget() if `once`. Waits up to kSlotWaitMs for the slot's running
+  // request. REQUIRES: slot < slots()
+  Entry enter(uint32_t slot, uint64_t sequence, bool once);
+  void leave(uint32_t slot);
+  SlotFile& file() { return *file_; }
+
+  Notifications& notifications() { return notifications_; }
+
+  // Counted against kConnectionsPerSessionMax.
+  std::atomic<uint32_t> connections{0};
+  std::atomic<uint64_t> requests{0}, bytes_in{0}, bytes_out{0};
+
+ private:
+  struct Slot {
+    std::mutex mutex;
+    std::condition_variable left;
+    bool running = false;    // guarded by mutex
+    uint64_t newest = 0;     // guarded by mutex: the highest sequence that has entered
+  };
+
+  const std::unique_ptr<SlotFile> file_;
+  const uint64_t id_;
+  const Id client_;
+  const uint32_t slot_count_;
+  const uint32_t lease_ms_;
+  std::atomic<int64_t> lease_end_;
+  std::atomic<bool> ended_{false};
+  std::atomic<bool> to_reclaim_;
+  std::array<Slot, wire::kSlotsMax> slots_;
+  Notifications notifications_;
+};
+
+// Notes an operation's intent in its slot; without a slot, nowhere.
+class SlotNote : public IntentNote {
+ public:
+  SlotNote() = default;
+  SlotNote(SlotFile& file, uint32_t slot) : file_(&file), slot_(slot) {}
+  void write(const Intent& intent) override {
+    if (file_ != nullptr) file_->note(slot_, intent);
+  }
+
+ private:
+  SlotFile* file_ = nullptr;
+  uint32_t slot_ = 0;
+};
+
+}  // namespace voldfs::server

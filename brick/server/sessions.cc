@@ -1,0 +1,186 @@
+#include "brick/server/sessions.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "brick/server/limits.h"
+#include "brick/wire/op_info.h"
+
+namespace voldfs::server {
+
+namespace {
+
+uint64_t random_session_id() {
+  uint64_t id = 0;
+  while (id == 0) std::memcpy(&id, Id::random().bytes.data(), sizeof id);
+  return id;
+}
+
+Result<std::vector<std::string>> names_in(int dot, const char* folder) {
+  const int fd = ::openat(dot, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return fail_errno();
+  const std::unique_ptr<DIR, int (*)(DIR*)> dir(::fdopendir(fd), ::closedir);
+  if (!dir) {
+    const Error error = Error::from_errno();
+    ::close(fd);
+    return fail(error);
+  }
+  std::vector<std::string> names;
+  for (;;) {
+    errno = 0;
+    const dirent* entry = ::readdir(dir.get());  // NOLINT(concurrency-mt-unsafe): a stream of our own
+    if (entry == nullptr) break;
+    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
+  }
+  if (errno != 0) return fail_errno();
+  return names;
+}
+
+void write_settled(SlotFile& file, uint32_t slot, wire::ReplyBuilder& reply, int status) {
+  wire::ReplyHeader& header = reply.header;
+  header.magic = wire::kReplyMagic;
+  header.version = wire::kVersion;
+  header.op = file.intent(slot).op;
+  header.status = static_cast<uint32_t>(status);
+  header.sequence = file.sequence(slot);
+  file.finish(slot, reply);
+}
+
+}  // namespace
+
+size_t settle_slots(store::Store& store, SlotFile& file) {
+  size_t settled = 0;
+  for (uint32_t slot = 0; slot < file.slots(); ++slot) {
+    if (file.state(slot) != SlotState::kNoted) continue;
+    ++settled;
+    wire::ReplyBuilder reply;
+    const Settled outcome = settle_intent(store, file.header().session, file.intent(slot), reply);
+    const char* word = outcome == Settled::kHappened ? "happened" : outcome == Settled::kDidNot ? "did_not" : "unknown";
+    spdlog::info("slot_settled session={} slot={} operation={} outcome={}", file.header().session, slot,
+                 wire::op_name(static_cast<wire::Op>(file.intent(slot).op)), word);
+    if (outcome == Settled::kHappened) {
+      write_settled(file, slot, reply, static_cast<int>(reply.header.status));
+    } else if (outcome == Settled::kDidNot) {
+      file.forget(slot);
+    } else {
+      wire::ReplyBuilder nothing;
+      write_settled(file, slot, nothing, wire::kUnsettled);
+    }
+  }
+  return settled;
+}
+
+Sessions::Sessions(int dot, uint32_t lease_ms, CleanUp clean_up)
+    : dot_(dot), lease_ms_(lease_ms), clean_up_(std::move(clean_up)) {}
+
+Result<void> Sessions::load(store::Store& store) {
+  const auto names = names_in(dot_, "sessions");
+  if (!names) return names.error().code == ENOENT ? Result<void>{} : fail(names.error());
+  for (const std::string& name : *names) {
+    auto file = SlotFile::open(dot_, name);
+    if (!file && (file.error().code == ESTALE || file.error().code == EPROTO)) {
+      spdlog::info("session_dropped session={} reason={}", name,
+                   file.error().code == ESTALE ? "host_rebooted" : "cut_or_damaged");
+      remove_file(name);
+      continue;
+    }
+    if (!file) return fail(file.error());
+    settle_slots(store, **file);
+    auto session = std::make_shared<Session>(std::move(*file), lease_ms_, true);
+    spdlog::info("session_restored session={} client={}", session->id(), session->client().hex());
+    std::lock_guard lock(mutex_);
+    sessions_.emplace(session->id(), std::move(session));
+  }
+  return {};
+}
+
+Result<std::unique_ptr<SlotFile>> Sessions::make_file(uint64_t id, const Id& client) {
+  auto file = SlotFile::create(dot_, id, client, wire::kSlotsMax);
+  if (file) return file;
+  spdlog::warn("session_volatile session={} error={}: a resend over a restart of the brick will not be recognized", id,
+               file.error().code);
+  return SlotFile::create_volatile(id, client, wire::kSlotsMax);
+}
+
+Result<std::shared_ptr<Session>> Sessions::create(const Id& client) {
+  {
+    std::lock_guard lock(mutex_);
+    if (sessions_.size() >= kSessionsMax) return fail(EUSERS);
+  }
+  const uint64_t id = random_session_id();
+  auto file = make_file(id, client);
+  if (!file) return fail(file.error());
+  auto session = std::make_shared<Session>(std::move(*file), lease_ms_, false);
+  std::lock_guard lock(mutex_);
+  sessions_.emplace(id, session);
+  return session;
+}
+
+std::shared_ptr<Session> Sessions::find(uint64_t id, const Id& client) const {
+  std::lock_guard lock(mutex_);
+  const auto found = sessions_.find(id);
+  if (found == sessions_.end() || found->second->client() != client || found->second->ended()) return nullptr;
+  return found->second;
+}
+
+std::shared_ptr<Session> Sessions::find(uint64_t id) const {
+  std::lock_guard lock(mutex_);
+  const auto found = sessions_.find(id);
+  return found == sessions_.end() ? nullptr : found->second;
+}
+
+void Sessions::end(const std::shared_ptr<Session>& session) {
+  {
+    std::lock_guard lock(mutex_);
+    if (sessions_.erase(session->id()) == 0) return;
+  }
+  session->end();
+  clean_up_(session->id());
+  if (!frozen_.load()) remove_file(std::to_string(session->id()));
+}
+
+void Sessions::remove_file(const std::string& name) {
+  if (::unlinkat(dot_, ("sessions/" + name).c_str(), 0) != 0 && errno != ENOENT) {
+    spdlog::warn("session_file_left session={} error={}", name, errno);
+  }
+}
+
+size_t Sessions::expire() {
+  const int64_t now = boottime_ms();
+  size_t ended = 0;
+  for (const auto& session : all()) {
+    if (session->lease_end() > now) {
+      session->save_lease();
+      continue;
+    }
+    spdlog::warn("session_expired session={} client={}", session->id(), session->client().hex());
+    end(session);
+    ++ended;
+  }
+  return ended;
+}
+
+bool Sessions::all_reclaimed() const {
+  std::lock_guard lock(mutex_);
+  return std::none_of(sessions_.begin(), sessions_.end(), [](const auto& entry) { return entry.second->to_reclaim(); });
+}
+
+std::vector<std::shared_ptr<Session>> Sessions::all() const {
+  std::lock_guard lock(mutex_);
+  std::vector<std::shared_ptr<Session>> out;
+  out.reserve(sessions_.size());
+  for (const auto& [id, session] : sessions_) out.push_back(session);
+  return out;
+}
+
+void Sessions::freeze() {
+  frozen_.store(true);
+  for (const auto& session : all()) session->file().freeze();
+}
+
+}  // namespace voldfs::server

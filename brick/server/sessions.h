@@ -1,0 +1,59 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "brick/server/session.h"
+
+namespace voldfs::server {
+
+// All sessions of a brick. Any thread; mutex_ is a leaf lock, held for look-ups alone.
+class Sessions {
+ public:
+  // Drops what the brick holds for a session: opens, locks. May be called twice for one.
+  using CleanUp = std::function<void(uint64_t session)>;
+
+  // `dot`: descriptor of `.voldfs`, outlives this.
+  Sessions(int dot, uint32_t lease_ms, CleanUp clean_up);
+
+  // At the start, before anybody connects: takes up the sessions that an earlier life of the brick has left, and
+  // settles what their slots noted without a result. Those of an earlier boot of the host are removed.
+  Result<void> load(store::Store& store);
+
+  // EUSERS: kSessionsMax are there. A full disk is no reason to fail: the session then lives in memory alone.
+  Result<std::shared_ptr<Session>> create(const Id& client);
+  // null: unknown, ended, or another client's.
+  std::shared_ptr<Session> find(uint64_t id, const Id& client) const;
+  std::shared_ptr<Session> find(uint64_t id) const;  // null: unknown, or ended
+  void end(const std::shared_ptr<Session>& session);
+  // Of an ended session, whose thread has just finished an operation that may have left something behind.
+  void clean_up(uint64_t session) { clean_up_(session); }
+
+  // Ends the sessions whose lease is over, and writes the others' leases down. Returns how many ended.
+  size_t expire();
+  // Whether all sessions of the earlier life have reclaimed or ended.
+  bool all_reclaimed() const;
+  std::vector<std::shared_ptr<Session>> all() const;
+
+  // As if the process had been killed: nothing is written any more. For tests.
+  void freeze();
+
+ private:
+  Result<std::unique_ptr<SlotFile>> make_file(uint64_t id, const Id& client);
+  void remove_file(const std::string& name);
+
+  const int dot_;
+  const uint32_t lease_ms_;
+  const CleanUp clean_up_;
+  std::atomic<bool> frozen_{false};
+  mutable std::mutex mutex_;
+  std::unordered_map<uint64_t, std::shared_ptr<Session>> sessions_;  // guarded by mutex_
+};
+
+// Decides each slot of a mapped session file that noted an intent without a result. Returns how many there were.
+size_t settle_slots(store::Store& store, SlotFile& file);
+
+}  // namespace voldfs::server
