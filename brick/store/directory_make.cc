@@ -262,6 +262,7 @@ Result<wire::EntryBody> grow_set(Store& store, const wire::SetGrowBody& body) {
       if (record.set.has(body.ordinal)) return {};
       ++record.change;
     } else if (record.role & wire::kRoleBackup) {
+      if (body.change > record.change + 1) return fail(wire::kDirBehind);  // other changes were missed
       record.change = std::max(record.change, body.change);
     } else {
       return fail(wire::kDirAbsent);

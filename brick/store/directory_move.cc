@@ -29,20 +29,21 @@ DirectoryPtr parent_of(Store& store, const PhysicalPlace& place) {
 }
 
 // The new place's stub gives way to the directory that it leads to.
-Result<bool> take_stubs_place(const PhysicalPlace& place, const Directory& to, const std::string& name) {
+Result<bool> take_stubs_place(const PhysicalPlace& place, Directory& dir, const Directory& to, const std::string& name) {
+  if (auto noted = note_off_hash(dir, false); !noted) return fail(noted.error());
   if (renameat2(place.parent.get(), place.name.c_str(), to.fd(), name.c_str(), RENAME_EXCHANGE) != 0) return fail_errno();
   if (unlinkat(place.parent.get(), place.name.c_str(), 0) != 0) return fail_errno();
   return true;
 }
 
 // False: what lies there has the better claim.
-Result<bool> move_entry(Store& store, const PhysicalPlace& place, const Directory& dir, const DirectoryPtr& to,
+Result<bool> move_entry(Store& store, const PhysicalPlace& place, Directory& dir, const DirectoryPtr& to,
                         const std::string& name) {
   wire::EntryBody met{};
   auto free = vacate(store, *to, name, met);
   if (!free && free.error().code != EEXIST && free.error().code != wire::kLeaving) return fail(free.error());
   if (!free && met.object.id != dir.id()) return false;
-  if (!free && met.kind == wire::EntryKind::kStub) return take_stubs_place(place, *to, name);
+  if (!free && met.kind == wire::EntryKind::kStub) return take_stubs_place(place, dir, *to, name);
   if (!free) return true;  // it is there
   const int done = renameat2(place.parent.get(), place.name.c_str(), to->fd(), name.c_str(), RENAME_NOREPLACE);
   if (done == 0) return true;
@@ -58,6 +59,16 @@ Result<bool> is_leaving(const PhysicalPlace& place, const DirectoryPtr& from, co
 }
 
 }  // namespace
+
+Result<void> note_off_hash(Directory& dir, bool off_hash) {
+  auto updated = dir.update([&](wire::DirRecord& record) -> Result<void> {
+    if (!(record.role & wire::kRoleHome)) return {};
+    record.role = static_cast<uint8_t>(off_hash ? record.role | wire::kRoleOffHash : record.role & ~wire::kRoleOffHash);
+    return {};
+  });
+  if (!updated) return fail(updated.error());
+  return {};
+}
 
 Result<void> move_directory(Store& store, const DirectoryPtr& dir, const Id& parent, const std::string& name, const Id& txn) {
   auto to = store.directories().find(parent);
@@ -82,6 +93,7 @@ Result<void> move_directory(Store& store, const DirectoryPtr& dir, const Id& par
     if (!moved) return fail(moved.error());
     if (!*moved) spdlog::info("directory-stays directory={} name={}", dir->id().hex(), name);
     if (!*moved || !*was_name) return {};
+    if (auto noted = note_off_hash(*dir, true); !noted) return noted;
     auto unmarked = remove_xattr(dir->fd(), kXattrLeaving);
     if (!unmarked && unmarked.error().code != ENODATA) return unmarked;
     return from->count_subdirectory(-1);

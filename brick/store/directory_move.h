@@ -11,4 +11,7 @@ class Store;
 // `txn`: of the rename; an entry that is marked as leaving by it was the old name's, which is gone then.
 Result<void> move_directory(Store& store, const DirectoryPtr& dir, const Id& parent, const std::string& name, const Id& txn);
 
+// Notes at home whether the directory's name is a stub on another brick: its entry here is no name then and is not counted.
+Result<void> note_off_hash(Directory& dir, bool off_hash);
+
 }  // namespace voldfs::store

@@ -115,7 +115,7 @@ Result<void> remove_whole(Store& store, const DirectoryPtr& parent, const Direct
   if (auto cleared = clear_copies(store, *target); !cleared) return cleared;
   auto lock = store.name_locks().name(parent->id(), name);
   if (auto checked = check_name_of(store, *parent, name, body, met); !checked) return checked;
-  const bool counts = met.kind == wire::EntryKind::kObject && met.object.id == body.id;
+  const bool counts = met.kind == wire::EntryKind::kObject && met.object.id == body.id && !(record.role & wire::kRoleOffHash);
   before({.object = body.id});
   if (auto removed = remove_here(store, target, parent.get(), name); !removed) return removed;
   return counts ? parent->count_subdirectory(-1) : Result<void>();
@@ -143,7 +143,7 @@ Result<void> commit_removal(Store& store, const DirectoryPtr& parent, const Dire
   if (auto checked = check_name_of(store, *parent, name, body, met); !checked) return checked;
   const auto record = target->record();
   if (record.state != wire::DirState::kRemoving || record.txn != body.txn) return fail(wire::kTxnDecided);
-  const bool counts = met.kind == wire::EntryKind::kObject && met.object.id == body.id;
+  const bool counts = met.kind == wire::EntryKind::kObject && met.object.id == body.id && !(record.role & wire::kRoleOffHash);
   before({.object = body.id});
   if (auto removed = remove_here(store, target, parent.get(), name); !removed) return removed;
   return counts ? parent->count_subdirectory(-1) : Result<void>();
@@ -221,6 +221,12 @@ Result<PhysicalPlace> find_place(const Directory& dir) {
     }
   }
   return fail(EBUSY);
+}
+
+bool is_parked(const Store& store, const PhysicalPlace& place) {
+  struct stat here, parked;
+  return fstat(place.parent.get(), &here) == 0 && fstat(store.parked(), &parked) == 0 &&
+         here.st_ino == parked.st_ino && here.st_dev == parked.st_dev;
 }
 
 Result<void> remove_directory(Store& store, const DirectoryPtr& parent, const std::string& name,

@@ -31,6 +31,7 @@ struct PhysicalPlace {
   std::string name;
 };
 Result<PhysicalPlace> find_place(const Directory& dir);
+bool is_parked(const Store& store, const PhysicalPlace& place);
 
 // Whether the set has nobody but this brick.
 bool is_alone(const wire::DirRecord& record, uint16_t ordinal);

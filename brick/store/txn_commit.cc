@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "brick/store/credentials.h"
+#include "brick/store/directory_move.h"
 #include "brick/store/directory_remove.h"
 #include "brick/store/name_lock.h"
 #include "brick/store/names_create.h"
@@ -91,6 +92,20 @@ Result<void> count_committed(const DirectoryPtr& to, const TxnValue& txn, const 
   const int change = (txn.record.object.type == wire::ObjectType::kDirectory ? 1 : 0) -
                      (target.exists() && is_directory(target.entry) ? 1 : 0);
   return change != 0 ? to->count_subdirectory(change) : Result<void>();
+}
+
+// Whether the object carries a mark of a name that it still has. One that was moved by a cleanup that was cut keeps its mark for
+// a while.
+Result<bool> has_live_mark(Store& store, int dir, const std::string& name, const Id& object) {
+  auto value = read_xattr_at(dir, name.c_str(), kXattrLeaving);
+  if (!value && value.error().code == ENODATA) return false;
+  if (!value) return fail(value.error());
+  auto mark = decode_leaving(*value);
+  if (!mark) return fail(mark.error());
+  auto parent = store.directories().find(mark->parent);
+  if (!parent) return false;
+  auto id = get_id_at((*parent)->fd(), mark->name.c_str());
+  return id && *id == object;
 }
 
 // The directory that the commit is to replace, whose entries() come before the names' locks.
@@ -211,11 +226,13 @@ Result<wire::EntryBody> mark_leaving(Store& store, const DirectoryPtr& dir, cons
   if (entry->leaving) return entry->link.txn == body.txn ? entry : fail(wire::kLeaving);
   if (is_mere_copy(*entry)) return fail(ENOENT);
   auto object_lock = store.name_locks().object(entry->object.id);
-  // XATTR_CREATE: one mark an inode; that of another hard link's name is in the way for as long as it lasts.
-  constexpr int kCreateOnly = 1;
+  // One mark an inode: that of another hard link's name is in the way for as long as it lasts.
+  auto other = has_live_mark(store, dir->fd(), name, entry->object.id);
+  if (!other) return fail(other.error());
+  if (*other) return fail(EBUSY);
   const Leaving mark{dir->id(), body.txn, body.authority, name};
-  auto set = set_xattr_at(dir->fd(), name.c_str(), kXattrLeaving, encode_leaving(mark), kCreateOnly);
-  if (!set) return set.error().code == EEXIST ? fail(EBUSY) : fail(set.error());
+  auto set = set_xattr_at(dir->fd(), name.c_str(), kXattrLeaving, encode_leaving(mark));
+  if (!set) return fail(set.error());
   entry->leaving = 1;
   return entry;
 }
@@ -246,6 +263,11 @@ Result<void> leave_name(Store& store, const DirectoryPtr& dir, const std::string
   if (!is_object(*entry)) {
     if (unlinkat(dir->fd(), name.c_str(), 0) != 0) return fail_errno();
   } else {
+    if (is_directory(*entry)) {
+      auto directory = store.directories().find(entry->object.id);
+      if (!directory) return fail(directory.error());
+      if (auto noted = note_off_hash(**directory, true); !noted) return noted;
+    }
     const std::string parked = entry->object.id.hex();
     unique_fd object(openat(dir->fd(), name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
     if (!object) return fail_errno();

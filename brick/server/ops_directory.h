@@ -1,0 +1,17 @@
+#pragma once
+
+#include "brick/server/operation.h"
+
+// Operations on directories themselves: making, removing, copies on other bricks, records.
+namespace voldfs::server {
+
+Result<void> op_mkdir(Call& call);
+Result<void> op_rmdir(Call& call);
+Result<void> op_dir_get(Call& call);
+Result<void> op_dir_export(Call& call);
+Result<void> op_set_grow(Call& call);
+Result<void> op_materialize(Call& call);
+Result<void> op_dir_refresh(Call& call);
+Result<void> op_dir_update(Call& call);
+
+}  // namespace voldfs::server
