@@ -199,10 +199,10 @@ Result<void> rename_once(Rename& rename) {
   return here ? rename_here(rename) : rename_across(rename);
 }
 
-// In one directory, most renames are of a file, to a name with the same authority (the rule of temporary names sees to that):
-// the brick is asked without a look first, and refuses what needs more.
+// Most renames are of a file, to a name with the same authority (the rule of temporary names sees to that): the brick is asked
+// without a look first, and refuses what needs more.
 Result<bool> rename_at_once(Rename& rename) {
-  if (rename.from != rename.to || rename.exchange() || rename.from->record().epoch == 0) return false;
+  if (rename.exchange() || rename.from->record().epoch == 0 || rename.to->record().epoch == 0) return false;
   const uint16_t ordinal = rename.volume.hashed(rename.from, rename.name);
   if (ordinal == 0 || ordinal != rename.volume.hashed(rename.to, rename.to_name)) return false;
   auto reply = send_rename(rename, ordinal, {}, {});

@@ -1,0 +1,223 @@
+#include "dht/dir_stream.h"
+
+#include <algorithm>
+
+#include "dht/volume_lookup.h"
+
+namespace voldfs::dht {
+
+namespace {
+
+constexpr uint64_t kDotCookie = 1;        // behind "."
+constexpr uint64_t kDotDotCookie = 2;     // behind ".."; brick 0 is none
+constexpr unsigned kPositionBits = 53;
+constexpr uint64_t kPositionMask = (uint64_t{1} << kPositionBits) - 1;
+constexpr uint32_t kPageSize = 128u << 10;
+constexpr size_t kPrefetchMax = 8;        // bricks whose first pages are at hand
+constexpr auto kFreshFor = std::chrono::seconds(1);  // attributes that waited longer are not handed on
+
+uint64_t cookie_of(uint16_t ordinal, uint64_t position) {
+  return static_cast<uint64_t>(ordinal) << kPositionBits | (position & kPositionMask);
+}
+
+bool is_down(const Error& error) { return error.code == EHOSTDOWN; }
+
+}  // namespace
+
+// The record comes from home each time a directory is read from its start: another client may have let the set grow.
+Result<void> DirStream::start(const Caller& caller) {
+  auto record = volume_.fetch_record(dir_, caller);
+  if (!record) return fail(record.error());
+  record_ = *record;
+  order_ = record_.epoch == 0 ? volume_.all_ordinals() : volume_.set_of(dir_);
+  std::sort(order_.begin(), order_.end());
+  pages_.clear();
+  names_.clear();
+  return {};
+}
+
+Result<void> DirStream::read(uint64_t cookie, bool with_attr, const Caller& caller, const Take& take) {
+  std::lock_guard lock(mutex_);
+  if (cookie == 0 || order_.empty())
+    if (auto started = start(caller); !started) return started;
+  if (cookie < kDotDotCookie) {
+    auto more = take_dots(cookie, take);
+    if (!more) return fail(more.error());
+    if (!*more) return {};
+  }
+  size_t at = 0;
+  uint64_t position = 0;
+  if (cookie > kDotDotCookie) {
+    const auto brick = std::find(order_.begin(), order_.end(), static_cast<uint16_t>(cookie >> kPositionBits));
+    if (brick == order_.end()) return fail(EINVAL);
+    at = static_cast<size_t>(brick - order_.begin());
+    position = cookie & kPositionMask;
+  }
+  size_t postponed = 0;
+  while (at < order_.size()) {
+    // A brick that is down is read last, so that its being down costs its own names alone.
+    Caller quick = caller;
+    quick.only_if_up = at + postponed + 1 < order_.size();
+    auto step = read_brick(at, position, with_attr, quick, take);
+    if (!step && is_down(step.error()) && quick.only_if_up) {
+      postpone(at);
+      ++postponed;
+      position = 0;
+      continue;
+    }
+    if (!step) return fail(is_down(step.error()) ? Error(EIO) : step.error());
+    if (*step == Step::kFull) return {};
+    ++at;
+    position = 0;
+  }
+  return {};
+}
+
+void DirStream::postpone(size_t at) {
+  const auto brick = order_.begin() + static_cast<std::ptrdiff_t>(at);
+  std::rotate(brick, brick + 1, order_.end());
+}
+
+Result<bool> DirStream::take_dots(uint64_t& cookie, const Take& take) const {
+  const Node::Name name = dir_->name();
+  ListedEntry entry;
+  entry.type = wire::ObjectType::kDirectory;
+  if (cookie < kDotCookie) {
+    entry.name = ".";
+    entry.cookie = cookie = kDotCookie;
+    entry.inode = inode_number(dir_->id());
+    if (!take(entry)) return false;
+  }
+  entry.name = "..";
+  entry.cookie = cookie = kDotDotCookie;
+  entry.inode = inode_number(name.parent ? name.parent->id() : dir_->id());
+  return take(entry);
+}
+
+// From `position` to this brick's end, or until the reply is full.
+Result<DirStream::Step> DirStream::read_brick(size_t at, uint64_t position, bool with_attr, const Caller& caller,
+                                              const Take& take) {
+  const uint16_t ordinal = order_[at];
+  for (;;) {
+    auto have = pages_.find(ordinal);
+    if (have == pages_.end() || have->second.position() != position) {
+      if (auto fetched = fetch(at, position, with_attr, caller); !fetched) return fail(fetched.error());
+      have = pages_.find(ordinal);
+    }
+    Page& page = have->second;
+    while (page.next < page.entries.size()) {
+      ListedEntry listed;
+      auto shown = list(ordinal, page, page.entries[page.next], caller, listed);
+      if (!shown) return fail(shown.error());
+      if (*shown && !take(listed)) return Step::kFull;
+      if (*shown && record_.epoch == 0) names_.insert(listed.name);
+      ++page.next;
+    }
+    const bool last = page.last;
+    position = page.end;
+    pages_.erase(have);
+    if (last) return Step::kEnd;
+  }
+}
+
+wire::Request DirStream::page_request(uint64_t position, bool with_attr) const {
+  // Names are not attributes: an older copy of the directory lists as well.
+  return wire::Request(wire::Op::kReaddir, wire::ReaddirBody{{dir_->id(), 0, record_.epoch, 0}, position, kPageSize,
+                                                             with_attr ? 1u : 0u});
+}
+
+// The brick's page, and the first pages of those that come next, at once.
+Result<void> DirStream::fetch(size_t at, uint64_t position, bool with_attr, const Caller& caller) {
+  const uint16_t wanted = order_[at];
+  pages_.erase(wanted);
+  std::vector<uint16_t> ordinals{wanted};
+  for (size_t next = at + 1; next < order_.size() && ordinals.size() < kPrefetchMax; ++next)
+    if (!pages_.contains(order_[next]) && volume_.is_up(order_[next])) ordinals.push_back(order_[next]);
+  const Clock::time_point now = Clock::now();
+  Result<void> result;
+  for (Answer& answer : volume_.ask(ordinals, [&](uint16_t ordinal) {
+         return page_request(ordinal == wanted ? position : 0, with_attr);
+       }, caller)) {
+    auto accepted = accept(answer, answer.ordinal == wanted ? position : 0, now);
+    if (!accepted && answer.ordinal == wanted) result = accepted;  // the others are asked again in their turn
+  }
+  return result;
+}
+
+Result<void> DirStream::accept(Answer& answer, uint64_t position, Clock::time_point asked_at) {
+  Page page;
+  page.start = position;
+  page.asked_at = asked_at;
+  if (!answer.status) {
+    const int code = answer.status.error().code;
+    // In the set, but never made there, or removed since: it has no names.
+    if (code != wire::kDirAbsent && code != wire::kDirRemoved) return answer.status;
+    page.last = true;
+    pages_[answer.ordinal] = std::move(page);
+    return {};
+  }
+  auto reply = answer.reply.body<wire::ReaddirReply>();
+  if (!reply) return fail(reply.error());
+  page.end = reply->position;
+  page.last = reply->end != 0;
+  page.grant = grant_of(answer.reply);
+  page.reply = std::move(answer.reply);
+  auto entries = parse_dirents(page.reply.data, reply->count);
+  if (!entries) return fail(entries.error());
+  if (entries->empty() && !page.last) return fail(EPROTO);
+  page.entries = std::move(*entries);
+  pages_[answer.ordinal] = std::move(page);
+  return {};
+}
+
+// Whether the entry makes a name exist. `id`: what it leads to.
+Result<bool> DirStream::is_name(uint16_t ordinal, const DirentView& entry, const Caller& caller, Id& id) {
+  id = entry.header.id;
+  const bool adopted = record_.epoch == 0;
+  if (!adopted && volume_.hashed(record_, entry.name) != ordinal) return false;
+  if (adopted && names_.contains(std::string(entry.name))) return false;
+  if (!entry.header.leaving && !id.is_none()) return true;
+  // It is in a transaction, or being made, or was put there by hand.
+  auto found = resolve(volume_, dir_, entry.name, caller);
+  if (!found) return found.error().code == ENOENT ? Result<bool>(false) : fail(found.error());
+  id = found->object.id;
+  return true;
+}
+
+// False: the entry is not to be shown.
+Result<bool> DirStream::list(uint16_t ordinal, const Page& page, const DirentView& entry, const Caller& caller,
+                             ListedEntry& out) {
+  Id id;
+  auto shown = is_name(ordinal, entry, caller, id);
+  if (!shown || !*shown) return shown;
+  out.name = entry.name;
+  out.cookie = cookie_of(ordinal, entry.header.position);
+  out.inode = inode_number(id);
+  out.type = entry.header.type;
+  const bool whole = entry.header.with_attr && entry.header.kind == wire::EntryKind::kObject &&
+                     out.type != wire::ObjectType::kDirectory && !entry.header.leaving && record_.epoch != 0 &&
+                     !entry.header.id.is_none() && Clock::now() - page.asked_at < kFreshFor;
+  if (!whole) return true;
+  wire::EntryBody body{};
+  body.kind = wire::EntryKind::kObject;
+  body.type = out.type;
+  body.object = {id, entry.handle};
+  body.attr = entry.attr;
+  auto found = volume_.entry_from(body, dir_, entry.name, ordinal, page.grant);
+  if (!found) return fail(found.error());
+  out.entry = std::move(*found);
+  out.has_attr = true;
+  return true;
+}
+
+Result<std::shared_ptr<DirStream>> Volume::open_directory(const NodePtr& dir, const Caller&) {
+  if (!dir->is_directory()) return fail(ENOTDIR);
+  return std::make_shared<DirStream>(*impl_, dir);
+}
+
+Result<void> Volume::read_directory(DirStream& stream, uint64_t cookie, bool with_attr, const Caller& caller,
+                                    const std::function<bool(const ListedEntry&)>& take) {
+  return stream.read(cookie, with_attr, caller, take);
+}
+
+}  // namespace voldfs::dht
