@@ -1,0 +1,194 @@
+#include <algorithm>
+#include <memory>
+
+#include "dht/volume_map.h"
+#include "mgmt/options.h"
+#include "tools/ctl/state_source.h"
+#include "tools/ctl/volume_text.h"
+
+// voldctl volume: verbs, order of arguments and output are those of `gluster volume`.
+namespace voldfs::ctl {
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+bool take_last(Arguments& arguments, const std::string& word) {
+  if (arguments.empty() || arguments.back() != word) return false;
+  arguments.pop_back();
+  return true;
+}
+
+// "volume start: vol: success", or why not.
+Explained<Report> changed(const std::string& verb, const std::string& name, const Explained<Json>& result, const std::string& more = "") {
+  if (!result) return explain("volume " + verb + ": " + name + ": failed: " + result.error());
+  return Report{"volume " + verb + ": " + name + ": success" + more + "\n", {{"volume", name}, {"result", *result}}};
+}
+
+Explained<Report> declined(const std::string& verb) { return explain("volume " + verb + ": nothing was changed. In scripts: --mode=script."); }
+
+Explained<Report> create(const Place& place, const std::string& name, Arguments bricks) {
+  const bool force = take_last(bricks, "force");
+  if (bricks.empty()) return explain("volume create: name at least one brick, as in HOST:/PATH.");
+  return changed("create", name, change_cluster(place, "volume-create", {{"volume", name}, {"bricks", bricks}, {"force", force}}),
+                 ": please start the volume to access data");
+}
+
+Explained<Report> start(const Place& place, const std::string& name, Arguments rest) {
+  return changed("start", name, change_cluster(place, "volume-start", {{"volume", name}, {"force", take_last(rest, "force")}}));
+}
+
+Explained<Report> stop(const Place& place, const std::string& name, Arguments rest) {
+  if (!confirm(place, "Stopping volume will make its data inaccessible. Do you want to continue?")) return declined("stop");
+  return changed("stop", name, change_cluster(place, "volume-stop", {{"volume", name}, {"force", take_last(rest, "force")}}));
+}
+
+Explained<Report> remove(const Place& place, const std::string& name) {
+  // The volume that was asked about is deleted, and none that was made under its name meanwhile.
+  const auto reading = read_cluster(place, false);
+  if (!reading) return explain(reading.error());
+  Json fields = {{"volume", name}};
+  if (reading->state["volumes"].contains(name)) fields["volume_id"] = reading->state["volumes"][name].at("map").at("volume");
+  if (!confirm(place, "Deleting volume will erase all information about the volume. The files stay on its bricks. Do you want to continue?"))
+    return declined("delete");
+  return changed("delete", name, change_cluster(place, "volume-delete", std::move(fields)));
+}
+
+Explained<Report> set(const Place& place, Arguments arguments) {
+  if (arguments.size() == 1 && arguments[0] == "help") {
+    Json options = Json::array();
+    for (const mgmt::OptionInfo& option : mgmt::option_table())
+      options.push_back({{"key", option.key}, {"default", option.default_value}, {"range", mgmt::range_of(option)}, {"meaning", option.meaning}});
+    return Report{option_help_text(), {{"options", std::move(options)}}};
+  }
+  if (arguments.size() < 3 || arguments.size() % 2 == 0) return explain("volume set: the arguments are NAME KEY VALUE [KEY VALUE]..., or help.");
+  Json options = Json::object();
+  for (size_t i = 1; i < arguments.size(); i += 2) options[arguments[i]] = arguments[i + 1];
+  return changed("set", arguments[0], change_cluster(place, "volume-set", {{"volume", arguments[0]}, {"options", std::move(options)}}));
+}
+
+Explained<Report> reset(const Place& place, const std::string& name, const Arguments& keys) {
+  return changed("reset", name, change_cluster(place, "volume-reset", {{"volume", name}, {"keys", keys}}));
+}
+
+Explained<Report> rename(const Place& place, const std::string& name, const std::string& to) {
+  return changed("rename", name, change_cluster(place, "volume-rename", {{"volume", name}, {"to", to}}));
+}
+
+Explained<Json> volumes_of(const Reading& reading, const std::string& name) {
+  const Json& volumes = reading.state.at("volumes");
+  if (name.empty() || name == "all") return volumes;
+  if (!volumes.contains(name)) return explain("Volume " + name + " does not exist");
+  return Json{{name, volumes.at(name)}};
+}
+
+Explained<Report> info(const Place& place, const std::string& name) {
+  const auto reading = read_cluster(place, false);
+  if (!reading) return explain(reading.error());
+  const auto volumes = volumes_of(*reading, name);
+  if (!volumes) return explain(volumes.error());
+  std::string text;
+  for (const auto& [each, volume] : volumes->items()) text += volume_info_text(each, volume);
+  if (text.empty()) text = "No volumes present\n";
+  return report_of(*reading, text, {{"volumes", *volumes}});
+}
+
+Explained<Report> list(const Place& place) {
+  const auto reading = read_cluster(place, false);
+  if (!reading) return explain(reading.error());
+  std::string text;
+  Json names = Json::array();
+  for (const auto& [name, volume] : reading->state.at("volumes").items()) {
+    text += name + "\n";
+    names.push_back(name);
+  }
+  if (text.empty()) text = "No volumes present in cluster\n";
+  return report_of(*reading, text, {{"volumes", std::move(names)}});
+}
+
+Explained<Report> status(const Place& place, Arguments rest) {
+  const bool detail = take_last(rest, "detail");
+  take_last(rest, "tasks");
+  const auto reading = read_cluster(place, true);
+  if (!reading) return explain(reading.error());
+  const auto volumes = volumes_of(*reading, rest.empty() ? "" : rest[0]);
+  if (!volumes) return explain(volumes.error());
+  std::string text;
+  for (const auto& [name, volume] : volumes->items()) {
+    text += volume.value("started", false) ? volume_status_text(name, volume, reading->status, detail) : "Volume " + name + " is not started\n \n";
+  }
+  if (text.empty()) text = "No volumes present\n";
+  return report_of(*reading, text, {{"volumes", *volumes}, {"bricks", reading->status.at("bricks")}});
+}
+
+Explained<Report> get(const Place& place, const std::string& name, const std::string& key) {
+  const auto reading = read_cluster(place, false);
+  if (!reading) return explain(reading.error());
+  const auto volumes = volumes_of(*reading, name);
+  if (!volumes) return explain("volume get: " + volumes.error());
+  const Json set = volumes->at(name).at("map").value("options", Json::object());
+  Json options = Json::object();
+  for (const mgmt::OptionInfo& option : mgmt::option_table()) {
+    if (key == "all" || key == option.key) options[option.key] = set.value(option.key, option.default_value);
+  }
+  for (const auto& [each, value] : set.items()) {
+    if (key == "all" || key == each) options[each] = value;
+  }
+  if (options.empty()) return explain("volume get: there is no option " + key + "; `voldctl volume set help` lists them.");
+  std::string text = "Option                                   Value\n------                                   -----\n";
+  for (const auto& [each, value] : options.items()) {
+    std::string column = each;
+    column.resize(std::max<size_t>(41, column.size() + 1), ' ');
+    text += column + value.get<std::string>() + "\n";
+  }
+  return report_of(*reading, text, {{"options", std::move(options)}});
+}
+
+Explained<Report> map(const Place& place, const std::string& name) {
+  const auto reading = read_cluster(place, false);
+  if (!reading) return explain(reading.error());
+  const auto volumes = volumes_of(*reading, name);
+  if (!volumes) return explain(volumes.error());
+  const auto parsed = dht::VolumeMap::parse(volumes->at(name).at("map").dump());
+  if (!parsed) return explain(parsed.error());
+  Report report = report_of(*reading, parsed->to_json(), Json::object());
+  report.json = volumes->at(name).at("map");  // the map itself, to be mounted
+  return report;
+}
+
+struct Words {
+  std::string name, word;
+  Arguments rest;
+};
+
+}  // namespace
+
+void add_volume_commands(CLI::App& app, Chosen& chosen, const std::shared_ptr<Place>& place) {
+  CLI::App* volume = app.add_subcommand("volume", "Volumes of the cluster");
+  volume->require_subcommand(1);
+  // A verb with NAME (required or not), one more word, and what follows.
+  const auto verb = [&](const char* name, const char* help, const char* volume_name, const char* word, const char* rest, auto action) {
+    CLI::App* command = volume->add_subcommand(name, help);
+    const auto words = std::make_shared<Words>();
+    if (*volume_name) {
+      auto* option = command->add_option("NAME", words->name, "The volume")->type_name("");
+      if (*volume_name == '!') option->required();
+    }
+    if (*word) command->add_option(word, words->word)->required()->type_name("");
+    if (*rest) command->add_option(rest, words->rest)->type_name("");
+    command->callback([&chosen, place, words, action] { chosen.action = [place, words, action] { return action(*place, *words); }; });
+  };
+  verb("create", "NAME HOST:/PATH... [force]: make a volume", "!", "", "BRICK", [](const Place& p, const Words& w) { return create(p, w.name, w.rest); });
+  verb("start", "NAME [force]: serve its bricks", "!", "", "force", [](const Place& p, const Words& w) { return start(p, w.name, w.rest); });
+  verb("stop", "NAME [force]: stop its bricks", "!", "", "force", [](const Place& p, const Words& w) { return stop(p, w.name, w.rest); });
+  verb("delete", "NAME: forget it; the files stay on the bricks", "!", "", "", [](const Place& p, const Words& w) { return remove(p, w.name); });
+  verb("rename", "NAME NEWNAME", "!", "NEWNAME", "", [](const Place& p, const Words& w) { return rename(p, w.name, w.word); });
+  verb("set", "NAME KEY VALUE...: options; `set help` lists them", "", "", "ARGUMENTS", [](const Place& p, const Words& w) { return set(p, w.rest); });
+  verb("get", "NAME KEY|all: options as they are in effect", "!", "KEY", "", [](const Place& p, const Words& w) { return get(p, w.name, w.word); });
+  verb("reset", "NAME [KEY...]: options back to their defaults", "!", "", "KEY", [](const Place& p, const Words& w) { return reset(p, w.name, w.rest); });
+  verb("info", "[NAME|all]", "?", "", "", [](const Place& p, const Words& w) { return info(p, w.name); });
+  verb("list", "The names of all volumes", "", "", "", [](const Place& p, const Words&) { return list(p); });
+  verb("status", "[NAME|all] [detail|tasks]: bricks and their processes", "", "", "ARGUMENTS", [](const Place& p, const Words& w) { return status(p, w.rest); });
+  verb("map", "NAME: print its map", "!", "", "", [](const Place& p, const Words& w) { return map(p, w.name); });
+}
+
+}  // namespace voldfs::ctl

@@ -1,0 +1,182 @@
+#include "tools/ctl/state_source.h"
+
+#include <fcntl.h>
+#include <netdb.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <future>
+#include <iostream>
+#include <thread>
+
+#include "brick/base/clock.h"
+#include "brick/base/unique_fd.h"
+#include "mgmt/files.h"
+#include "mgmt/http.h"
+#include "mgmt/node.h"
+
+namespace voldfs::ctl {
+
+namespace {
+
+constexpr int kReadTimeoutMs = 900;
+constexpr int kChangeTimeoutMs = 20'000;
+constexpr int kBrickTimeoutMs = 400;
+constexpr int kRetries = 5;
+
+mgmt::HttpTarget target_of(const Place& place) { return {place.run_dir + "/voldmgmt.socket", "", 0, ""}; }
+
+std::string seconds_text(int64_t ms) { return std::to_string(ms / 1000) + "." + std::to_string(ms % 1000 / 100) + " s"; }
+
+// Whether somebody listens: all that is known of a brick when its node's daemon does not tell more.
+bool listens(const std::string& host, uint16_t port) {
+  addrinfo hints{}, *found = nullptr;
+  hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
+  hints.ai_socktype = SOCK_STREAM;
+  if (::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found) != 0) return false;
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> address(found, ::freeaddrinfo);
+  const unique_fd fd(::socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd) return false;
+  if (::connect(fd.get(), address->ai_addr, address->ai_addrlen) == 0) return true;
+  pollfd wait{fd.get(), POLLOUT, 0};
+  int error = ETIMEDOUT;
+  socklen_t size = sizeof error;
+  return errno == EINPROGRESS && ::poll(&wait, 1, kBrickTimeoutMs) == 1 &&
+         ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0;
+}
+
+// Asks every brick itself.
+Json ask_bricks(const Json& state) {
+  std::vector<std::pair<std::string, std::future<bool>>> answers;
+  for (const auto& [name, volume] : state.at("volumes").items()) {
+    for (const Json& brick : volume.at("map").at("bricks")) {
+      answers.emplace_back(brick.at("id").get<std::string>(),
+                           std::async(std::launch::async, listens, brick.at("host").get<std::string>(), brick.at("port").get<uint16_t>()));
+    }
+  }
+  Json bricks = Json::object();
+  for (auto& [id, online] : answers) bricks[id] = {{"online", online.get()}};
+  return bricks;
+}
+
+Explained<Reading> read_files(const Place& place, bool with_status) {
+  const std::string path = place.state_dir + "/state.json";
+  const auto document = mgmt::read_document(path);
+  if (!document) {
+    return explain("voldmgmt does not run on this node, and " + path + (document.error().code == EBADMSG ? " is damaged" : " cannot be read (" + std::string(std::strerror(document.error().code)) + ")") +
+                   ". Start voldmgmt, or ask another node.");
+  }
+  Reading reading;
+  reading.from_files = true;
+  reading.state = document->value("state", Json::object());
+  reading.state.erase("remembered");
+  for (auto& [name, volume] : reading.state["volumes"].items()) volume.erase("secret");
+  reading.self = document->value("node", "");
+  struct stat st{};
+  reading.age_ms = ::stat(path.c_str(), &st) == 0 ? (::time(nullptr) - st.st_mtime) * 1000 : -1;
+  if (with_status) {
+    Json missing = Json::array();
+    for (const Json& peer : reading.state["peers"]) missing.push_back(peer.at("name"));
+    reading.status = {{"bricks", ask_bricks(reading.state)}, {"peers", Json::object()}, {"missing", std::move(missing)}};
+  }
+  return reading;
+}
+
+}  // namespace
+
+std::string Reading::note() const {
+  if (complete()) return "";
+  std::string text;
+  if (from_files) {
+    text = "voldmgmt does not run on this node: this is from its state directory";
+    if (age_ms >= 0) text += ", written " + seconds_text(age_ms) + " ago";
+    if (!status.is_null()) text += "; the bricks were asked themselves";
+    return text + ".";
+  }
+  if (!quorum) {
+    text = "This node has no contact with a majority of the cluster" +
+           (age_ms < 0 ? std::string(" since it started") : "; what it knows is " + seconds_text(age_ms) + " old") + ".";
+  }
+  if (!status.is_null()) {
+    std::string names;
+    for (const Json& name : status.value("missing", Json::array())) names += (names.empty() ? "" : ", ") + name.get<std::string>();
+    if (!names.empty()) text += (text.empty() ? "" : " ") + std::string("These peers do not answer: ") + names + ".";
+  }
+  return text;
+}
+
+Json Reading::about() const {
+  Json json = {{"complete", complete()}, {"quorum", quorum}, {"age_ms", age_ms}, {"from_files", from_files}};
+  if (!status.is_null()) json["missing"] = status.value("missing", Json::array());
+  return json;
+}
+
+Explained<Reading> read_cluster(const Place& place, bool with_status) {
+  const auto reply = mgmt::http_call(target_of(place), "GET", with_status ? "/v1/status" : "/v1/state", "", kReadTimeoutMs);
+  const Json json = reply && reply->status == 200 ? Json::parse(reply->body, nullptr, false) : Json();
+  if (!json.is_object()) return read_files(place, with_status);
+  Reading reading;
+  reading.state = json.at("state");
+  if (with_status) reading.status = json.at("status");
+  reading.self = json.at("known").at("node").get<std::string>();
+  reading.quorum = json.at("known").at("quorum").get<bool>();
+  reading.age_ms = json.at("known").at("age_ms").get<int64_t>();
+  return reading;
+}
+
+Explained<Json> post(const Place& place, const std::string& path, const Json& body, int timeout_ms) {
+  const auto reply = mgmt::http_call(target_of(place), "POST", path, body.dump(), timeout_ms);
+  if (!reply) return explain(reply.error());
+  const Json json = Json::parse(reply->body, nullptr, false);
+  if (!json.is_object()) return explain("voldmgmt did not answer in JSON.");
+  if (json.contains("error")) return explain(json.value("error", ""));
+  return json;
+}
+
+Explained<Json> change_cluster(const Place& place, const std::string& op, Json fields) {
+  const Json command = mgmt::new_command(op, std::move(fields));
+  for (int i = 0;; ++i) {
+    const auto reply = mgmt::http_call(target_of(place), "POST", "/v1/commands", command.dump(), kChangeTimeoutMs);
+    const Json json = reply ? Json::parse(reply->body, nullptr, false) : Json();
+    if (json.is_object() && !json.value("in_doubt", false)) {
+      if (json.value("ok", false)) return json;
+      return explain(json.value("error", "voldmgmt refused it without a reason."));
+    }
+    if (i == 0 && !reply && ::access((place.run_dir + "/voldmgmt.socket").c_str(), F_OK) != 0)
+      return explain("Nothing was changed: voldmgmt does not run on this node. Start it: systemctl start voldmgmt.");
+    if (i == kRetries) {
+      if (json.is_object()) return explain(json.value("error", ""));
+      return explain("voldmgmt does not answer: " + reply.error() + " If it ended while it worked, the change has happened or not, on all nodes alike.");
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(200 << i));
+  }
+}
+
+Explained<Json> mgmt_token(const Place& place) {
+  const auto reply = mgmt::http_call(target_of(place), "GET", "/v1/token", "", kReadTimeoutMs);
+  if (!reply) return explain(reply.error());
+  const Json json = Json::parse(reply->body, nullptr, false);
+  if (reply->status != 200 || !json.is_object()) return explain("voldmgmt did not tell its token.");
+  return json;
+}
+
+bool confirm(const Place& place, const std::string& question) {
+  if (place.script) return true;
+  std::cout << question << " (y/n) " << std::flush;
+  std::string answer;
+  std::getline(std::cin, answer);
+  return answer == "y" || answer == "yes" || answer == "Y";
+}
+
+Report report_of(const Reading& reading, std::string text, Json json) {
+  json["about"] = reading.about();
+  Report report{std::move(text), std::move(json)};
+  report.note = reading.note();
+  report.exit_code = reading.complete() ? kExitDone : kExitPartial;
+  return report;
+}
+
+}  // namespace voldfs::ctl

@@ -1,0 +1,101 @@
+#include "tools/ctl/volume_text.h"
+
+#include <cstdio>
+
+#include "mgmt/options.h"
+
+namespace voldfs::ctl {
+
+namespace {
+
+constexpr char kLine[] = "------------------------------------------------------------------------------\n";
+
+std::string brick_name(const Json& brick) {
+  return brick.at("node").get<std::string>() + ":" + brick.at("path").get<std::string>();
+}
+
+std::string bytes_text(uint64_t bytes) {
+  static constexpr const char* units[] = {"Bytes", "KB", "MB", "GB", "TB", "PB"};
+  size_t unit = 0;
+  double value = static_cast<double>(bytes);
+  for (; value >= 1024 && unit < 5; ++unit) value /= 1024;
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f%s", value, units[unit]);
+  return text;
+}
+
+std::string field(const char* name, const std::string& value) {
+  char text[256];
+  std::snprintf(text, sizeof text, "%-20s : %s\n", name, value.c_str());
+  return text;
+}
+
+std::string brick_row(const Json& brick, const Json& live) {
+  const std::string name = "Brick " + brick_name(brick);
+  const bool known = !live.is_null();
+  const bool online = known && live.value("online", false);
+  char text[160];
+  std::snprintf(text, sizeof text, "%-9d %-7s %s\n", brick.at("port").get<int>(), !known ? "?" : online ? "Y" : "N",
+                live.is_object() && live.contains("pid") ? std::to_string(live.at("pid").get<int>()).c_str() : "N/A");
+  // As gluster breaks names that are too long for their column.
+  std::string row;
+  size_t at = 0;
+  for (; name.size() - at > 44; at += 44) row += name.substr(at, 44) + "\n";
+  std::string last = name.substr(at);
+  last.resize(45, ' ');
+  return row + last + text;
+}
+
+std::string brick_detail(const Json& brick, const Json& live) {
+  std::string text = field("Brick", "Brick " + brick_name(brick));
+  text += field("TCP Port", std::to_string(brick.at("port").get<int>()));
+  text += field("Online", live.is_null() ? "?" : live.value("online", false) ? "Y" : "N");
+  text += field("Pid", live.is_object() && live.contains("pid") ? std::to_string(live.at("pid").get<int>()) : "N/A");
+  if (live.is_object() && live.contains("total_bytes")) {
+    text += field("Disk Space Free", bytes_text(live.at("free_bytes")));
+    text += field("Total Disk Space", bytes_text(live.at("total_bytes")));
+    text += field("Inode Count", std::to_string(live.at("total_inodes").get<uint64_t>()));
+    text += field("Free Inodes", std::to_string(live.at("free_inodes").get<uint64_t>()));
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string volume_info_text(const std::string& name, const Json& volume) {
+  const Json& map = volume.at("map");
+  const Json& bricks = map.at("bricks");
+  std::string text = " \nVolume Name: " + name + "\nType: Distribute\nVolume ID: " + map.at("volume").get<std::string>() + "\nStatus: " +
+                     (volume.value("started", false) ? "Started" : "Created") + "\nNumber of Bricks: " + std::to_string(bricks.size()) +
+                     "\nTransport-type: tcp\nBricks:\n";
+  size_t n = 0;
+  for (const Json& brick : bricks) text += "Brick" + std::to_string(++n) + ": " + brick_name(brick) + "\n";
+  const Json options = map.value("options", Json::object());
+  if (!options.empty()) text += "Options Reconfigured:\n";
+  for (const auto& [key, value] : options.items()) text += key + ": " + value.get<std::string>() + "\n";
+  return text;
+}
+
+std::string volume_status_text(const std::string& name, const Json& volume, const Json& status, bool detail) {
+  std::string text = "Status of volume: " + name + "\n";
+  if (!detail) text += "Voldfs process                               TCP Port  Online  Pid\n";
+  if (!detail) text += kLine;
+  for (const Json& brick : volume.at("map").at("bricks")) {
+    const Json live = status.at("bricks").value(brick.at("id").get<std::string>(), Json());
+    text += detail ? kLine + brick_detail(brick, live) : brick_row(brick, live);
+    if (live.is_object() && live.contains("trouble")) text += "  ! " + live.at("trouble").get<std::string>() + "\n";
+  }
+  if (!detail) text += " \nTask Status of Volume " + name + "\n" + kLine + "There are no active volume tasks\n \n";
+  return text;
+}
+
+std::string option_help_text() {
+  std::string text;
+  for (const mgmt::OptionInfo& option : mgmt::option_table()) {
+    text += "Option: " + std::string(option.key) + "\nDefault Value: " + option.default_value + "\nRange: " + mgmt::range_of(option) +
+            "\nDescription: " + option.meaning + "\n\n";
+  }
+  return text;
+}
+
+}  // namespace voldfs::ctl
