@@ -149,7 +149,6 @@ Result<void> Control::connect() {
     session = standing_.session != gone_session_ ? standing_.session : 0;
   }
   if (known && notifications_.drop_cached) notifications_.drop_cached(address_.ordinal);
-  if (had_session && notifications_.drop_cached) notifications_.drop_cached(address_.ordinal);
   auto connection = Connection::open(address_, options_, ConnectionKind::kControl, session);
   if (!connection) return fail(connection.error());
   connection_ = std::move(*connection);
