@@ -147,8 +147,8 @@ class VolumeCheck {
     const ScannedDirectory* dir = at->directory(entry.dir->id);
     const ScannedEntry* claim = dir ? entry_named(*dir, entry.name) : nullptr;
     if (claim && claim->stub && claim->stub->object == id && claim->stub->brick == scan.identity.brick) return;
-    const bool led_to = stubs_.count(id) != 0 || entry.leaving || entry.nlink > 1;
-    find(scan, led_to && !entry.directory ? Severity::kPending : Severity::kError, led_to ? "unsettled" : "orphan",
+    const bool led_to = stubs_.count(id) != 0 || entry.leaving || (!entry.directory && entry.nlink > 1);
+    find(scan, led_to ? Severity::kPending : Severity::kError, led_to ? "unsettled" : "orphan",
          entry.path(),
          led_to ? "lies under a path that is not its name's (any more)"
                 : "is led to by nothing: its name's authority " + at->path + " has " +
