@@ -3,7 +3,9 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <cstring>
 
+#include "brick/store/handle.h"
 #include "brick/store/object.h"
 #include "brick/store/object_io.h"
 #include "brick/store/store.h"
@@ -69,6 +71,11 @@ Result<void> op_write(Call& call) {
     intent.object = file->id();
     intent.offset = at;
     intent.size = body->size;
+    // How the next life finds the file; without it the append cannot be decided there.
+    if (auto handle = call.store.handles().make(file->fd(), file->id(), file->type())) {
+      std::memcpy(intent.name2, &*handle, sizeof *handle);
+      intent.name2_size = sizeof *handle;
+    }
     call.note.write(intent);
   });
   if (!written) return fail(written.error());

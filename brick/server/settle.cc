@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "brick/server/operation.h"
@@ -174,6 +175,24 @@ Settled settle_link(store::Store& store, const Intent& intent, wire::ReplyBuilde
   return happened(reply, *entry);
 }
 
+// An append: the file's end tells how much of it is there. A part is answered as a short write.
+Settled settle_append(store::Store& store, const Intent& intent, wire::ReplyBuilder& reply) {
+  wire::ObjectRef object{intent.object, {}};
+  if (intent.name2_size != sizeof object.handle) return Settled::kUnknown;
+  std::memcpy(&object.handle, intent.name2, sizeof object.handle);
+  auto fd = store.handles().open(object, O_RDONLY);
+  if (!fd) return unknown(intent, fd.error());
+  auto attr = store::get_attr(fd->get());
+  if (!attr) return unknown(intent, attr.error());
+  if (attr->size <= intent.offset) return Settled::kDidNot;
+  wire::WriteReply answer{};
+  answer.size = static_cast<uint32_t>(std::min(attr->size - intent.offset, intent.size));
+  answer.offset = intent.offset;
+  answer.attr = *attr;
+  reply.set_body(answer);
+  return Settled::kHappened;
+}
+
 }  // namespace
 
 Settled settle_intent(store::Store& store, uint64_t session_id, const Intent& intent, wire::ReplyBuilder& reply) {
@@ -188,6 +207,7 @@ Settled settle_intent(store::Store& store, uint64_t session_id, const Intent& in
     case Op::kRmdir: return settle_rmdir(store, intent);
     case Op::kRename: return settle_rename(store, intent, reply);
     case Op::kLink: return settle_link(store, intent, reply);
+    case Op::kWrite: return settle_append(store, intent, reply);
     default: return Settled::kUnknown;
   }
 }

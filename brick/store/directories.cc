@@ -373,8 +373,11 @@ void Directories::sweep_tombstones() {
 
 Result<void> Directories::rebuild_index() {
   RootScope scope;
-  return index_below(root_fd_, 0);
+  if (auto below = index_below(root_fd_, 0); !below) return below;
+  return index_root();  // last: it says that the index is complete
 }
+
+Result<void> Directories::index_root() { return write_index(kRootId, root_fd_); }
 
 Result<void> Directories::index_below(int dir, unsigned depth) {
   if (depth > kWalkDepthMax) return fail(ELOOP);

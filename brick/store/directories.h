@@ -114,6 +114,7 @@ class Directories {
 
   // Reads the whole tree and writes the index anew: after a restore, when handles lead nowhere.
   Result<void> rebuild_index();
+  Result<void> index_root();  // of a brick that has nothing else to index
 
   size_t open_count() const;
 

@@ -55,11 +55,6 @@ Explained<std::vector<uint8_t>> parse_secret(std::string_view text, const std::s
   return secret;
 }
 
-bool has_entries(int dot, const char* name) {
-  struct stat stat;
-  return fstatat(dot, name, &stat, 0) == 0 && stat.st_nlink > 2;
-}
-
 }  // namespace
 
 struct Store::Impl {
@@ -273,7 +268,7 @@ Explained<void> Store::Impl::start_serving() {
   serving = true;
   // Who had files open has a session; without one there is nobody to wait for.
   unique_fd sessions(openat(dot.get(), "sessions", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  in_grace = has_files(sessions.get()) || has_entries(dot.get(), "open");
+  in_grace = has_files(sessions.get()) || has_files(open_dir.get());
   grace_end = Clock::now() + std::chrono::milliseconds(options.grace_ms);
   open_files = std::make_unique<OpenFiles>(open_dir.get(), in_grace);
   if (auto loaded = open_files->load(); !loaded) {

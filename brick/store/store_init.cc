@@ -100,12 +100,11 @@ Result<void> write_root(int root, int dot, const MapDocument& map, const Identit
     if (auto set = set_xattr(root, kXattrDir, encode_directory(record)); !set) return set;
     if (auto set = set_id(root, kRootId); !set) return set;
   }
-  if (!was_brick) return {};
-  // `.voldfs` was lost: what is in the tree is known by its attributes.
   const std::array<uint8_t, 16> no_key{};
   const Handles handles(root, no_key);
   Directories directories(root, dot, handles, {identity.volume, identity.ordinal, 16});
-  return directories.rebuild_index();
+  // `.voldfs` was lost: what is in the tree is known by its attributes.
+  return was_brick ? directories.rebuild_index() : directories.index_root();
 }
 
 Explained<void> write_all(int root, int dot, const StoreOptions& options, const MapDocument& map, const Identity& identity) {

@@ -112,19 +112,53 @@ class TestBrick {
   Answer call(wire::Op op, const Body& body, std::string_view name = {}, std::string_view data = {}) {
     return call(op, body, name, data, Caller{});
   }
+  // With both texts, as operations on two names have them.
+  template <class Body>
+  Answer call_names(wire::Op op, const Body& body, std::string_view name, std::string_view name2) {
+    wire::RequestView view;
+    view.header.op = static_cast<uint16_t>(op);
+    view.header.body_size = sizeof body;
+    view.body = reinterpret_cast<const std::byte*>(&body);
+    view.name = name, view.name2 = name2;
+    return run(view, Caller{});
+  }
+
+  // The status alone; may be called by several threads at once.
+  template <class Body>
+  int call_alone(wire::Op op, const Body& body, std::string_view name) {
+    wire::RequestView view;
+    view.header.op = static_cast<uint16_t>(op);
+    view.header.body_size = sizeof body;
+    view.body = reinterpret_cast<const std::byte*>(&body);
+    view.name = name;
+    wire::ReplyBuilder reply;
+    std::vector<Intent> intents;
+    Notes notes(intents, nullptr);
+    Call call{view, reply, *store_, locks_, nullptr, 1, Id{}, notes};
+    auto done = find_operation(op)->handler(call);
+    return done ? 0 : done.error().code;
+  }
+
+  // Where the next intents are noted too: memory that outlives a process that is killed.
+  Intent* shared_note = nullptr;
+  void stop() { store_.reset(); }
 
  private:
   struct Notes : IntentNote {
-    explicit Notes(std::vector<Intent>& out) : out_(out) {}
-    void write(const Intent& intent) override { out_.push_back(intent); }
+    Notes(std::vector<Intent>& out, Intent* shared) : out_(out), shared_(shared) {}
+    void write(const Intent& intent) override {
+      out_.push_back(intent);
+      if (shared_) *shared_ = intent;
+    }
     std::vector<Intent>& out_;
+    Intent* shared_;
   };
 
   Answer run(const wire::RequestView& view, const Caller& caller) {
     Answer answer;
     room_.push_back(std::make_unique<std::vector<std::byte>>(wire::kDataMax));
     answer.reply.data_room = *room_.back();
-    Notes notes(answer.notes);
+    Notes notes(answer.notes, shared_note);
     Call call{view, answer.reply, *store_, locks_, nullptr, caller.session, Id{}, notes};
     const Operation* operation = find_operation(view.op());
     if (!operation) {

@@ -1,0 +1,177 @@
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+
+#include <functional>
+#include <new>
+
+#include "tests/unit/brick/server/names_fixture.h"
+
+namespace voldfs::server {
+namespace {
+
+// An operation that is killed at every one of its system calls, before and after it, in a process of its own; then the brick
+// starts again, settles what was noted, and the client sends the request again if it did not happen.
+class SettleFault : public NamesTest {
+ protected:
+  SettleFault() {
+    void* memory = ::mmap(nullptr, sizeof(Intent), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    EXPECT_NE(MAP_FAILED, memory);
+    note_ = new (memory) Intent();
+  }
+  ~SettleFault() override { ::munmap(note_, sizeof(Intent)); }
+
+  // Runs `change` in a child, killed at its system call stop `stop`. False: it ended before that.
+  bool killed_at(int stop, const std::function<void()>& change) {
+    *note_ = Intent();
+    brick_.stop();
+    const pid_t child = ::fork();
+    if (child == 0) {
+      brick_.start();
+      brick_.shared_note = note_;
+      ::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
+      ::raise(SIGSTOP);
+      change();
+      ::_exit(0);
+    }
+    int status = 0;
+    EXPECT_EQ(child, ::waitpid(child, &status, 0));
+    EXPECT_TRUE(WIFSTOPPED(status));
+    for (int i = 0; i < stop && WIFSTOPPED(status); ++i) {
+      ::ptrace(PTRACE_SYSCALL, child, nullptr, nullptr);
+      ::waitpid(child, &status, 0);
+    }
+    const bool alive = WIFSTOPPED(status);
+    if (alive) {
+      ::kill(child, SIGKILL);
+      ::waitpid(child, &status, 0);
+    }
+    brick_.start();
+    return alive;
+  }
+
+  // What the brick makes of it at its start.
+  Settled settle(wire::ReplyBuilder& reply) {
+    if (note_->op == 0) return Settled::kDidNot;
+    return settle_intent(brick_.store(), 1, *note_, reply);
+  }
+
+  // Each round: `prepare`, `change` cut at the next stop, settled, repeated if it did not happen, `check`.
+  void cut_everywhere(const std::function<void(int)>& prepare, const std::function<Answer(int)>& change,
+                      const std::function<void(int)>& check) {
+    int happened = 0, did_not = 0;
+    bool notes = false;
+    for (int stop = 1;; ++stop) {
+      ASSERT_LT(stop, kStopsMax);
+      SCOPED_TRACE("stop " + std::to_string(stop));
+      prepare(stop);
+      const bool alive = killed_at(stop, [&] { change(stop); });
+      wire::ReplyBuilder reply;
+      notes |= note_->op != 0;
+      const Settled outcome = settle(reply);
+      ASSERT_NE(Settled::kUnknown, outcome);
+      (outcome == Settled::kHappened ? happened : did_not) += 1;
+      if (outcome == Settled::kDidNot) {
+        ASSERT_EQ(0, change(stop).status);
+      }
+      check(stop);
+      if (HasFailure() || !alive) break;
+    }
+    EXPECT_EQ(notes, happened > 0);
+    EXPECT_GT(did_not, 0);
+  }
+  static std::string numbered(const char* name, int n) { return name + std::to_string(n); }
+
+  static constexpr int kStopsMax = 1000;
+  Intent* note_;
+};
+
+TEST_F(SettleFault, Create_CutAnywhere_IsThereOnce) {
+  Id id;
+  cut_everywhere([&](int) { id = Id::random(); },
+                 [&](int n) { return create(numbered("file", n), O_RDWR | O_EXCL, id); },
+                 [&](int n) { EXPECT_EQ(id, id_at(numbered("file", n))); });
+}
+
+TEST_F(SettleFault, Mkdir_CutAnywhere_IsThereOnce) {
+  Id id;
+  cut_everywhere([&](int) { id = Id::random(); }, [&](int n) { return mkdir(numbered("dir", n), id); },
+                 [&](int n) {
+                   EXPECT_EQ(id, id_at(numbered("dir", n)));
+                   EXPECT_EQ(0, create("file", O_RDWR, Id::random(), id).status);
+                 });
+}
+
+TEST_F(SettleFault, Unlink_CutAnywhere_TakesThatFileOnly) {
+  cut_everywhere([&](int n) { created(numbered("file", n)); }, [&](int n) { return unlink(numbered("file", n)); },
+                 [&](int n) { EXPECT_EQ(ENOENT, lookup(numbered("file", n)).status); });
+}
+
+TEST_F(SettleFault, Rename_OverAFile_CutAnywhere_LeavesTheNewOne) {
+  Id id;
+  cut_everywhere(
+      [&](int n) {
+        created(numbered("target", n));
+        id = created(numbered("source", n));
+      },
+      [&](int n) { return rename(numbered("source", n), numbered("target", n)); },
+      [&](int n) {
+        EXPECT_EQ(id, id_at(numbered("target", n)));
+        EXPECT_EQ(ENOENT, lookup(numbered("source", n)).status);
+      });
+}
+
+TEST_F(SettleFault, Rename_OverADirectory_CutAnywhere_LeavesTheNewOne) {
+  Id id, replaced;
+  const Id to = made("to");
+  cut_everywhere(
+      [&](int n) {
+        replaced = made(numbered("target", n), to);
+        id = made(numbered("source", n));
+      },
+      [&](int n) { return rename(numbered("source", n), numbered("target", n), 0, kRootId, to, id); },
+      [&](int n) {
+        const auto entry = lookup(numbered("target", n), to).body<wire::EntryBody>();
+        EXPECT_EQ(id, entry.object.id);
+        EXPECT_EQ(to, entry.dir.parent);
+        EXPECT_EQ(wire::kDirRemoved, create("late", O_RDWR, Id::random(), replaced).status);
+      });
+}
+
+TEST_F(SettleFault, Rmdir_CutAnywhere_LeavesATombstone) {
+  Id id;
+  cut_everywhere([&](int n) { id = made(numbered("dir", n)); }, [&](int n) { return rmdir(numbered("dir", n), id); },
+                 [&](int n) {
+                   EXPECT_EQ(ENOENT, lookup(numbered("dir", n)).status);
+                   EXPECT_EQ(wire::kDirRemoved, create("late", O_RDWR, Id::random(), id).status);
+                 });
+}
+
+TEST_F(SettleFault, Link_CutAnywhere_AddsOneName) {
+  wire::ObjectRef object;
+  cut_everywhere(
+      [&](int n) {
+        created(numbered("one", n));
+        object = lookup(numbered("one", n)).body<wire::EntryBody>().object;
+      },
+      [&](int n) { return brick_.call(Op::kLink, wire::LinkBody{ref(kRootId), object, 0, 0}, numbered("two", n)); },
+      [&](int n) {
+        EXPECT_EQ(object.id, id_at(numbered("two", n)));
+        EXPECT_EQ(2u, lookup(numbered("one", n)).body<wire::EntryBody>().attr.nlink);
+      });
+}
+
+TEST_F(SettleFault, Materialize_CutAnywhere_CanBeRepeated) {
+  Id id;
+  cut_everywhere([&](int) { id = Id::random(); },
+                 [&](int n) {
+                   return materialize(numbered("dir", n), id, wire::kRoleMember);
+                 },
+                 [&](int n) {
+                   EXPECT_EQ(id, id_at(numbered("dir", n)));
+                   EXPECT_EQ(0, create("file", O_RDWR, Id::random(), id).status);
+                 });
+}
+
+}  // namespace
+}  // namespace voldfs::server
