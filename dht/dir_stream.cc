@@ -132,7 +132,7 @@ Result<void> DirStream::fetch(size_t at, uint64_t position, bool with_attr, cons
   pages_.erase(wanted);
   std::vector<uint16_t> ordinals{wanted};
   for (size_t next = at + 1; next < order_.size() && ordinals.size() < kPrefetchMax; ++next)
-    if (!pages_.contains(order_[next]) && volume_.is_up(order_[next])) ordinals.push_back(order_[next]);
+    if (!pages_.contains(order_[next])) ordinals.push_back(order_[next]);
   const Clock::time_point now = Clock::now();
   Result<void> result;
   for (Answer& answer : volume_.ask(ordinals, [&](uint16_t ordinal) {

@@ -78,6 +78,12 @@ Result<wire::Reply> Volume::Impl::call_dir(uint16_t ordinal, const NodePtr& dir,
                                            const MakeDirRequest& make, const Caller& caller, wire::Reply* refusal) {
   int waits = 0;
   for (int tries = 0; tries < kRetriesMax;) {
+    // A brick may hold a directory without being in its set (as backup, as a way to something below): the set comes first, or
+    // nobody would ask this brick for the name.
+    if (absent == IfAbsent::kMaterialize && !dir->record().set.has(ordinal)) {
+      if (auto made = materialize(dir, ordinal, caller); !made) return fail(made.error());
+      ++tries;
+    }
     wire::DirRef ref = dir_ref(dir);
     // What only asks for a name does not depend on the copy's attributes: an older copy will do.
     if (absent == IfAbsent::kNoEntry) ref.change = 0;

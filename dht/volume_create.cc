@@ -67,32 +67,32 @@ Result<wire::Reply> place_elsewhere(Volume::Impl& volume, const NodePtr& dir, st
   const auto map = volume.map();
   const Layout* layout = map->layout(dir->record().epoch);
   if (!layout) return fail(EIO);
-  int code = ENOSPC;
+  Caller quick = caller;
+  quick.only_if_up = true;  // there are others to ask; what was made and not heard of goes with the transaction
   for (const uint16_t ordinal : layout->rank(dir->id(), name, kPlacesMax + 1)) {
-    if (ordinal == volume.hashed(dir, name) || !volume.is_up(ordinal)) continue;
+    if (ordinal == volume.hashed(dir, name)) continue;
     wire::Link object{};
     object.brick = volume.brick_id(ordinal);
     object.object = id;
     object.type = type;
     Transaction txn(volume, wire::TxnKind::kPlace, dir, name, object, caller);
     if (auto prepared = txn.prepare(); !prepared) return fail(prepared.error());
-    auto made = volume.call_dir(ordinal, dir, IfAbsent::kMaterialize, make, caller);
+    auto made = volume.call_dir(ordinal, dir, IfAbsent::kMaterialize, make, quick);
     if (!made && made.error().code == EEXIST) {
       // No stub leads to what is there: the authority had no such name.
-      if (auto parked = volume.park(ordinal, dir, name, caller); !parked) return fail(parked.error());
-      made = volume.call_dir(ordinal, dir, IfAbsent::kMaterialize, make, caller);
+      if (auto parked = volume.park(ordinal, dir, name, quick); !parked) return fail(parked.error());
+      made = volume.call_dir(ordinal, dir, IfAbsent::kMaterialize, make, quick);
     }
     if (!made) {
-      code = made.error().code;
-      if (code == ENOSPC) continue;
-      return fail(code);
+      if (made.error().code == ENOSPC || made.error().code == EHOSTDOWN) continue;
+      return fail(made.error());
     }
     if (auto committed = txn.commit(); !committed) return fail(committed.error());
     txn.finish();
     brick = ordinal;
     return made;
   }
-  return fail(code);
+  return fail(ENOSPC);
 }
 
 Result<Created> Volume::create(const NodePtr& dir, std::string_view name, uint32_t mode, uint32_t flags,

@@ -93,18 +93,23 @@ Result<Entry> Volume::mkdir(const NodePtr& dir, std::string_view name, uint32_t 
 
     Result<wire::Reply> home = fail(wire::kDirAbsent);
     int backup = EHOSTDOWN;  // 0: it has its copy
-    if (birth->backup != 0 && impl.is_up(birth->backup)) {
+    if (birth->backup != 0 && dir->record().set.has(birth->home)) {
       const wire::DirRef ref = impl.dir_ref(dir);
+      Caller quick = caller;
+      quick.only_if_up = true;  // the backup is not waited for; home is, below: the id makes the repetition the same
       for (Answer& answer : impl.ask({birth->home, birth->backup}, [&](uint16_t ordinal) {
              return request_for(*birth, ordinal, ref, name, mode);
-           }, caller)) {
+           }, quick)) {
         const int code = answer.status ? 0 : answer.status.error().code;
         if (answer.ordinal == birth->backup) backup = code;
         else if (code == 0) home = std::move(answer.reply);
         else home = fail(code);
       }
     }
-    if (!home && !home.error().is_errno() && home.error().code != wire::kLeaving && home.error().code != wire::kStub)
+    const bool again = !home && (home.error().code == EHOSTDOWN || home.error().code == wire::kDirAbsent ||
+                                 home.error().code == wire::kDirBehind || home.error().code == wire::kDirRemoved ||
+                                 home.error().code == wire::kEpochOld);
+    if (again)
       home = impl.call_dir(birth->home, dir, IfAbsent::kMaterialize, make_home, caller);
     if (home) {
       auto body = home->body<wire::EntryBody>();

@@ -102,6 +102,8 @@ wire::Request rename_request(const Rename& rename, const wire::DirRef& from, con
 Result<wire::RenameReply> send_rename(const Rename& rename, uint16_t ordinal, const Id& expected,
                                       const Id& expected_target) {
   for (int tries = 0; tries < kRetriesMax; ++tries) {
+    if (!rename.to->record().set.has(ordinal))  // as in call_dir()
+      if (auto made = rename.volume.materialize(rename.to, ordinal, rename.caller); !made) return fail(made.error());
     auto reply = rename.volume.call(
         ordinal, rename_request(rename, rename.volume.dir_ref(rename.from), expected, expected_target), rename.caller);
     if (reply) return reply->body<wire::RenameReply>();

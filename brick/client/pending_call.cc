@@ -190,6 +190,7 @@ Result<void> PendingCall::State::await_better_times() {
   if (down_since_ms == 0) down_since_ms = now;
   const ClientOptions& options = *brick.options;
   const bool known_to_be_down = standing.error().code != EAGAIN;
+  if (caller.only_if_up && known_to_be_down) return fail(EHOSTDOWN);
   if (options.on_brick_down == OnBrickDown::kError && known_to_be_down) return fail(EIO);
   if (options.down_timeout_ms != 0 && now - down_since_ms >= options.down_timeout_ms) return fail(EIO);
   brick.control.wait(kInterruptMs);
