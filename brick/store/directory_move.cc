@@ -43,7 +43,11 @@ Result<bool> move_entry(Store& store, const PhysicalPlace& place, Directory& dir
   auto free = vacate(store, *to, name, met);
   if (!free && free.error().code != EEXIST && free.error().code != wire::kLeaving) return fail(free.error());
   if (!free && met.object.id != dir.id()) return false;
-  if (!free && met.kind == wire::EntryKind::kStub) return take_stubs_place(place, dir, *to, name);
+  if (!free && met.kind == wire::EntryKind::kStub) {
+    // A stub is a name; a copy in its place would be none.
+    if (!(dir.record().role & wire::kRoleHome)) return false;
+    return take_stubs_place(place, dir, *to, name);
+  }
   if (!free) return true;  // it is there
   const int done = renameat2(place.parent.get(), place.name.c_str(), to->fd(), name.c_str(), RENAME_NOREPLACE);
   if (done == 0) return true;
