@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <functional>
 #include <numeric>
+#include <optional>
 
 namespace voldfs::fuse {
 namespace {
@@ -21,7 +22,7 @@ struct Option {
   Apply apply;
 };
 
-std::string seconds(const std::string& value, double& out) {
+std::string seconds(const std::string& value, std::optional<double>& out) {
   char* end = nullptr;
   const double number = std::strtod(value.c_str(), &end);
   if (value.empty() || *end != 0 || !(number >= 0 && number <= 1e6)) return "wants seconds, 0 to 1000000";

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 
@@ -117,7 +118,8 @@ class RingChannel final : public Channel {
   }
 
   void prepare(uint32_t command) {
-    io_uring_sqe* entry = io_uring_get_sqe(&ring_);  // never full: one command at a time
+    io_uring_sqe* entry = io_uring_get_sqe(&ring_);
+    if (entry == nullptr) std::abort();  // never full: one command at a time
     std::memset(entry, 0, 128);
     entry->opcode = IORING_OP_URING_CMD;
     entry->fd = device_;

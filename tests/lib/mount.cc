@@ -1,0 +1,211 @@
+#include "tests/lib/mount.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "brick/base/unique_fd.h"
+#include "dht/secret.h"
+#include "dht/volume_map.h"
+
+namespace voldfs::test {
+namespace {
+
+constexpr int kStartMs = 30'000;       // of a brick or a mount, on a busy machine
+constexpr long kFuseMagic = 0x65735546;
+
+[[noreturn]] void die(const std::string& what) {
+  std::fprintf(stderr, "mount harness: %s: %s\n", what.c_str(), std::strerror(errno));
+  std::abort();
+}
+
+// Mounts are the test's own, and end with it.
+void enter_private_namespace() {
+  static thread_local bool entered = false;
+  if (entered) return;
+  if (::unshare(CLONE_NEWNS) < 0) die("unshare(CLONE_NEWNS)");
+  if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0) die("mount --make-rprivate /");
+  entered = true;
+}
+
+// bin/ of the build directory that the test itself lies in.
+std::filesystem::path programs() {
+  return std::filesystem::read_symlink("/proc/self/exe").parent_path().parent_path() / "bin";
+}
+
+uint16_t free_port() {
+  unique_fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  if (::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), size) < 0 ||
+      ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) < 0)
+    die("bind");
+  return ntohs(address.sin_port);
+}
+
+bool accepts(uint16_t port) {
+  unique_fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return ::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+}
+
+bool is_fuse(const std::filesystem::path& path) {
+  struct statfs found{};
+  return ::statfs(path.c_str(), &found) == 0 && found.f_type == kFuseMagic;
+}
+
+}  // namespace
+
+bool wait_until(int deadline_ms, const std::function<bool()>& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(deadline_ms);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return true;
+}
+
+Process::Process(const std::string& program, const std::vector<std::string>& arguments, const std::filesystem::path& log) {
+  const std::string path = (programs() / program).string();
+  std::vector<char*> argv = {const_cast<char*>(path.c_str())};
+  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+  const pid_t parent = ::getpid();
+  pid_ = ::fork();
+  if (pid_ < 0) die("fork");
+  if (pid_ > 0) return;
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(1);
+  ::setsid();
+  const int out = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
+  ::dup2(out, STDOUT_FILENO), ::dup2(out, STDERR_FILENO);
+  ::execv(path.c_str(), argv.data());
+  std::fprintf(stderr, "cannot run %s: %s\n", path.c_str(), std::strerror(errno));
+  ::_exit(127);
+}
+
+Process::~Process() { kill_hard(); }
+
+bool Process::reap(int options) {
+  if (pid_ < 0) return true;
+  if (::waitpid(pid_, &status_, options) != pid_) return false;
+  pid_ = -1;
+  return true;
+}
+
+bool Process::is_running() { return !reap(WNOHANG); }
+
+void Process::kill_hard() {
+  if (pid_ < 0) return;
+  ::kill(pid_, SIGKILL);
+  reap(0);
+}
+
+int Process::terminate(int deadline_ms) {
+  if (pid_ >= 0) ::kill(pid_, SIGTERM);
+  if (!wait_until(deadline_ms, [this] { return reap(WNOHANG); })) return kill_hard(), -1;
+  return WIFEXITED(status_) ? WEXITSTATUS(status_) : -1;
+}
+
+MountedVolume::MountedVolume(size_t bricks) {
+  enter_private_namespace();
+  std::string name = "/var/tmp/voldfs-mount-test.XXXXXX";
+  if (!::mkdtemp(name.data())) die("mkdtemp");
+  directory_ = name;
+  std::filesystem::permissions(directory_, std::filesystem::perms(0755));
+  std::filesystem::create_directory(native());
+
+  dht::VolumeMap map;
+  map.volume = Id::random(), map.incarnation = Id::random();
+  map.name = "test";
+  map.root_home = 1;
+  std::vector<dht::Target> targets;
+  bricks_.resize(bricks);
+  for (size_t i = 0; i < bricks; i++) {
+    Brick& brick = bricks_[i];
+    brick.path = directory_ / ("brick" + std::to_string(i + 1));
+    brick.port = free_port();
+    std::filesystem::create_directory(brick.path);
+    dht::BrickEntry entry;
+    entry.id = Id::random();
+    entry.ordinal = static_cast<uint16_t>(i + 1);
+    entry.node = "local", entry.host = "127.0.0.1", entry.port = brick.port, entry.path = brick.path;
+    targets.push_back({entry.ordinal, entry.id, entry.weight});
+    map.bricks.push_back(std::move(entry));
+  }
+  map.layouts.emplace_back(1, dht::HashRule::kXxh3Rendezvous1, std::move(targets));
+  std::ofstream(map_file()) << map.to_json();
+  if (auto made = dht::make_secret(map_file().string() + ".secret"); !made) die(made.error());
+  for (size_t i = 0; i < bricks; i++) start_brick(i);
+}
+
+MountedVolume::~MountedVolume() {
+  for (Mount& mount : mounts_) {
+    ::umount2(mount.path.c_str(), MNT_DETACH);
+    if (mount.process) mount.process->terminate(5'000);
+  }
+  mounts_.clear();
+  bricks_.clear();
+  std::error_code ignored;
+  std::filesystem::remove_all(directory_, ignored);
+}
+
+void MountedVolume::start_brick(size_t index) {
+  Brick& brick = bricks_[index];
+  brick.process = std::make_unique<Process>(
+      "voldbrick",
+      std::vector<std::string>{"--path=" + brick.path.string(), "--map=" + map_file().string(), "--init",
+                               "--listen=127.0.0.1:" + std::to_string(brick.port)},
+      directory_ / ("brick" + std::to_string(index + 1) + ".log"));
+  if (!wait_until(kStartMs, [&] { return accepts(brick.port) || !brick.process->is_running(); }) || !brick.process->is_running())
+    die("a brick does not start:\n" + logs());
+}
+
+void MountedVolume::kill_brick(size_t index) { bricks_[index].process->kill_hard(); }
+
+std::filesystem::path MountedVolume::mount(const std::string& options) {
+  Mount mount;
+  mount.path = directory_ / ("mnt" + std::to_string(mounts_.size() + 1));
+  std::filesystem::create_directory(mount.path);
+  std::vector<std::string> arguments = {"--foreground", map_file(), mount.path};
+  if (!options.empty()) arguments.insert(arguments.begin(), {"-o", options});
+  mount.process = std::make_unique<Process>("voldfs", arguments, directory_ / (mount.path.filename().string() + ".log"));
+  if (!wait_until(kStartMs, [&] { return is_fuse(mount.path) || !mount.process->is_running(); }) || !mount.process->is_running())
+    die("the mount does not come:\n" + logs());
+  mounts_.push_back(std::move(mount));
+  return mounts_.back().path;
+}
+
+void MountedVolume::unmount(size_t index) {
+  ::umount2(mounts_[index].path.c_str(), MNT_DETACH);
+  mounts_[index].process->terminate(5'000);
+}
+
+std::string MountedVolume::logs() const {
+  std::ostringstream out;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_))
+    if (entry.path().extension() == ".log") out << "--- " << entry.path().filename() << "\n" << std::ifstream(entry.path()).rdbuf();
+  return out.str();
+}
+
+}  // namespace voldfs::test

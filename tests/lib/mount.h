@@ -1,0 +1,75 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace voldfs::test {
+
+// A process of the test's own: killed by its pid when this goes, and by the kernel when the test dies. One thread.
+class Process {
+ public:
+  // Looks for the program in the build's directory of programs. Output goes to the file.
+  Process(const std::string& program, const std::vector<std::string>& arguments, const std::filesystem::path& log);
+  ~Process();
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+
+  pid_t pid() const { return pid_; }
+  bool is_running();
+  void kill_hard();                  // SIGKILL, and waits
+  int terminate(int deadline_ms);    // SIGTERM, and waits; the exit status, -1 if it had to be killed
+
+ private:
+  bool reap(int options);
+
+  pid_t pid_ = -1;
+  int status_ = 0;
+};
+
+// A volume of real voldbrick processes on directories of its own, with any number of mounts by real voldfs processes in the
+// test's private mount namespace. Needs root and /dev/fuse. One thread, the one that made it.
+class MountedVolume {
+ public:
+  explicit MountedVolume(size_t bricks = 2);
+  ~MountedVolume();
+  MountedVolume(const MountedVolume&) = delete;
+  MountedVolume& operator=(const MountedVolume&) = delete;
+
+  // Mounts the volume; returns the directory. `options`: of -o.
+  std::filesystem::path mount(const std::string& options = "");
+  void unmount(size_t index);        // in the order of mount()
+  Process& client(size_t index) { return *mounts_[index].process; }
+  std::filesystem::path brick_path(size_t index) const { return bricks_[index].path; }
+  void kill_brick(size_t index);
+  void start_brick(size_t index);    // also after a kill
+  std::filesystem::path directory() const { return directory_; }
+  std::filesystem::path map_file() const { return directory_ / "vol.json"; }
+  // A directory of the local file system, for comparison.
+  std::filesystem::path native() const { return directory_ / "native"; }
+  std::string logs() const;          // of all processes, for a failed test's message
+
+ private:
+  struct Brick {
+    std::filesystem::path path;
+    uint16_t port = 0;
+    std::unique_ptr<Process> process;
+  };
+  struct Mount {
+    std::filesystem::path path;
+    std::unique_ptr<Process> process;
+  };
+
+  std::filesystem::path directory_;
+  std::vector<Brick> bricks_;
+  std::vector<Mount> mounts_;
+};
+
+// Polls until the condition holds. False: the time is over.
+bool wait_until(int deadline_ms, const std::function<bool()>& condition);
+
+}  // namespace voldfs::test
