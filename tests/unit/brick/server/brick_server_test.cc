@@ -1,0 +1,275 @@
+#include "brick/server/brick_server.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+
+#include <nlohmann/json.hpp>
+
+#include "brick/wire/ops.h"
+#include "tests/unit/brick/server/running_brick.h"
+
+namespace voldfs::server {
+namespace {
+
+using client::Caller;
+using wire::Op;
+
+const Caller kRoot{};
+
+wire::Request create_request(const std::string& name) {
+  wire::CreateBody body{};
+  body.dir.id = kRootId;
+  body.dir.epoch = 1;
+  body.id = Id::random();
+  body.mode = S_IFREG | 0644;
+  body.flags = O_RDWR;
+  return {Op::kCreate, body, name};
+}
+
+wire::Request write_request(uint32_t open, uint64_t offset, std::span<const std::byte> data, uint32_t flags = 0) {
+  wire::IoBody body{};
+  body.open = open, body.offset = offset, body.size = static_cast<uint32_t>(data.size()), body.flags = flags;
+  return {Op::kWrite, body, {}, {}, data};
+}
+
+wire::Request read_request(uint32_t open, uint64_t offset, uint32_t size) {
+  wire::IoBody body{};
+  body.open = open, body.offset = offset, body.size = size;
+  return {Op::kRead, body};
+}
+
+std::vector<std::byte> pattern(size_t size) {
+  std::vector<std::byte> out(size);
+  for (size_t i = 0; i < size; ++i) out[i] = static_cast<std::byte>(i * 7 + i / 251);
+  return out;
+}
+
+uint32_t must_create(client::BrickClient& client, const std::string& name) {
+  const auto reply = client.call(create_request(name), kRoot);
+  if (!reply) {
+    ADD_FAILURE() << "create: " << reply.error().code;
+    return 0;
+  }
+  return reply->body<wire::EntryBody>()->open;
+}
+
+class BrickServerTest : public testing::TestWithParam<bool> {
+ protected:
+  std::unique_ptr<client::BrickClient> connect() { return brick_.connect({}, {}, GetParam()); }
+  RunningBrick brick_;
+};
+INSTANTIATE_TEST_SUITE_P(Transports, BrickServerTest, testing::Bool(),
+                         [](const auto& info) { return info.param ? "Unix" : "Tcp"; });
+
+TEST_P(BrickServerTest, Connect_RightSecret_MakesASession) {
+  auto client = connect();
+  const auto connected = client->connect(10'000);
+  ASSERT_TRUE(connected) << connected.error().code;
+  EXPECT_TRUE(client->is_up());
+  EXPECT_EQ(1u, brick_.server->sessions());
+}
+
+TEST_P(BrickServerTest, Status_TellsOfBrickAndClients) {
+  auto client = connect();
+  const auto reply = client->call(wire::Request(Op::kStatus), kRoot);
+  ASSERT_TRUE(reply) << reply.error().code;
+  const std::string text(reinterpret_cast<const char*>(reply->data.data()), reply->data.size());
+  const auto status = nlohmann::json::parse(text);
+  EXPECT_EQ(brick_.brick.uuid(), status["brick"]);
+  EXPECT_EQ(1u, status["clients"].size());
+  EXPECT_GT(status["bytes_total"].get<uint64_t>(), 0u);
+}
+
+TEST_P(BrickServerTest, MapGet_GivesTheDocument) {
+  auto client = connect();
+  const auto reply = client->call(wire::Request(Op::kMapGet), kRoot);
+  ASSERT_TRUE(reply) << reply.error().code;
+  const std::string text(reinterpret_cast<const char*>(reply->data.data()), reply->data.size());
+  EXPECT_THAT(text, testing::HasSubstr(brick_.volume.hex().substr(0, 8)));
+}
+
+TEST_P(BrickServerTest, WriteThenRead_EverySize_GivesTheSameBytes) {
+  auto client = connect();
+  const uint32_t open = must_create(*client, "file");
+  for (const size_t size : {size_t{1}, size_t{4096}, size_t{8192}, size_t{100'000}, size_t{wire::kDataMax}}) {
+    const auto data = pattern(size);
+    const auto written = client->call(write_request(open, 0, data), kRoot);
+    ASSERT_TRUE(written) << written.error().code;
+    EXPECT_EQ(size, written->body<wire::WriteReply>()->size);
+    std::vector<std::byte> back(size);
+    const auto read = client->call(read_request(open, 0, static_cast<uint32_t>(size)), kRoot, back);
+    ASSERT_TRUE(read) << read.error().code;
+    ASSERT_EQ(size, read->data.size());
+    EXPECT_EQ(read->data.data(), back.data());
+    EXPECT_EQ(data, back);
+  }
+}
+
+TEST_P(BrickServerTest, Call_FromManyThreads_EachGetsItsOwnAnswer) {
+  auto client = connect();
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 12; ++t) {
+    threads.emplace_back([&, t] {
+      const uint32_t open = must_create(*client, "file" + std::to_string(t));
+      const auto data = pattern(3000 + static_cast<size_t>(t));
+      for (int i = 0; i < 30; ++i) {
+        ASSERT_TRUE(client->call(write_request(open, 0, data), kRoot));
+        std::vector<std::byte> back(data.size());
+        const auto read = client->call(read_request(open, 0, static_cast<uint32_t>(data.size())), kRoot, back);
+        ASSERT_TRUE(read);
+        ASSERT_EQ(data, back);
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+}
+
+TEST(BrickServerHandshake, Connect_WrongSecret_IsEACCES) {
+  RunningBrick brick;
+  auto client = brick.connect({}, [](client::ClientOptions& options) { options.secret.assign(32, 1); });
+  const auto connected = client->connect(300);
+  ASSERT_FALSE(connected);
+  EXPECT_EQ(EACCES, connected.error().code);
+  EXPECT_EQ(0u, brick.server->sessions());
+}
+
+TEST(BrickServerHandshake, Connect_OtherVolume_IsENODEV) {
+  RunningBrick brick;
+  auto client = brick.connect({}, [](client::ClientOptions& options) { options.volume = Id::random(); });
+  const auto connected = client->connect(300);
+  ASSERT_FALSE(connected);
+  EXPECT_EQ(ENODEV, connected.error().code);
+}
+
+TEST(BrickServerHandshake, Ask_WithoutVolume_GetsTheMapAndNothingElse) {
+  RunningBrick brick;
+  auto options = brick.client_options();
+  options.volume = {};
+  auto address = brick.address();
+  address.brick = {};
+  EXPECT_TRUE(client::ask(address, options, Op::kMapGet));
+  const auto statfs = client::ask(address, options, Op::kStatfs);
+  ASSERT_FALSE(statfs);
+  EXPECT_EQ(EPERM, statfs.error().code);
+  EXPECT_EQ(0u, brick.server->sessions());
+}
+
+TEST(BrickServerSession, Bye_EndsTheSession) {
+  RunningBrick brick;
+  auto client = brick.connect();
+  must_create(*client, "file");
+  client.reset();
+  EXPECT_TRUE(eventually([&] { return brick.server->sessions() == 0; }));
+}
+
+TEST(BrickServerSessionFault, Silence_BeyondTheLease_EndsTheSession) {
+  RunningBrick brick(500);
+  std::atomic<int> lost{0};
+  client::Notifications notifications;
+  notifications.reclaim = [&](uint16_t, bool session_lost) { lost += session_lost; };
+  auto client = brick.connect(notifications);
+  const uint32_t open = must_create(*client, "file");
+  brick.server->faults().refuse_connections = true;
+  brick.server->faults().any = true;
+  brick.server->cut_connections();
+  EXPECT_TRUE(eventually([&] { return brick.server->sessions() == 0; }));
+  brick.server->faults().refuse_connections = false;
+  const auto read = client->call(read_request(open, 0, 10), kRoot);
+  ASSERT_FALSE(read);
+  EXPECT_EQ(wire::kOpenUnknown, read.error().code);
+  EXPECT_EQ(1, lost);
+}
+
+TEST(BrickServerFault, Cut_AfterTheOperation_ReplaysItsAnswer) {
+  RunningBrick brick;
+  auto client = brick.connect();
+  const uint32_t open = must_create(*client, "file");
+  const auto data = pattern(100);
+  for (int i = 0; i < 5; ++i) {
+    brick.server->faults().dial(Op::kWrite).cut_after = 1;
+    const auto written = client->call(write_request(open, 0, data, 1), kRoot);  // appends: twice would show
+    ASSERT_TRUE(written) << written.error().code;
+    EXPECT_NE(0, written->header.flags & wire::kFlagReplayed);
+    EXPECT_EQ(100u * static_cast<unsigned>(i + 1), written->body<wire::WriteReply>()->attr.size);
+  }
+}
+
+TEST(BrickServerFault, Cut_BeforeTheOperation_RunsItOnce) {
+  RunningBrick brick;
+  auto client = brick.connect();
+  const uint32_t open = must_create(*client, "file");
+  brick.server->faults().dial(Op::kWrite).cut_before = 3;
+  const auto written = client->call(write_request(open, 0, pattern(100), 1), kRoot);
+  ASSERT_TRUE(written) << written.error().code;
+  EXPECT_EQ(0, written->header.flags & wire::kFlagReplayed);
+  EXPECT_EQ(100u, written->body<wire::WriteReply>()->attr.size);
+}
+
+TEST(BrickServerFault, Resend_WhileTheFirstStillRuns_WaitsForItsAnswer) {
+  RunningBrick brick;
+  auto client = brick.connect();
+  const uint32_t open = must_create(*client, "file");
+  brick.server->faults().dial(Op::kWrite).delay_ms = 1500;  // beyond kSlotWaitMs: kSlotBusy is met too
+  client::PendingCall call(*client, write_request(open, 0, pattern(100), 1), kRoot);
+  call.send();
+  brick.server->cut_connections();
+  const auto result = call.wait();
+  ASSERT_TRUE(result) << result.error().code;
+  EXPECT_EQ(100u, call.reply().body<wire::WriteReply>()->attr.size);
+}
+
+TEST(BrickServerFault, Restart_BringsTheSessionBack) {
+  RunningBrick brick;
+  std::atomic<int> reclaims{0}, lost{0};
+  client::Notifications notifications;
+  notifications.reclaim = [&](uint16_t, bool session_lost) { ++reclaims, lost += session_lost; };
+  auto client = brick.connect(notifications);
+  must_create(*client, "first");
+  for (int i = 1; i <= 3; ++i) {
+    brick.kill();
+    brick.start();
+    must_create(*client, "file" + std::to_string(i));
+    EXPECT_EQ(i, reclaims);
+  }
+  EXPECT_EQ(0, lost);
+  EXPECT_EQ(1u, brick.server->sessions());
+}
+
+TEST(BrickServerFault, Kill_BetweenCreateAndReply_CreatesOnce) {
+  RunningBrick brick;
+  auto client = brick.connect();
+  ASSERT_TRUE(client->connect(10'000));
+  brick.server->faults().dial(Op::kCreate).delay_ms = 200;
+  client::PendingCall call(*client, create_request("file"), kRoot);
+  call.send();
+  brick.kill();   // the operation runs to its end; nothing of it is noted or answered
+  brick.start();
+  const auto result = call.wait();
+  ASSERT_TRUE(result) << result.error().code;
+}
+
+TEST(BrickServerFault, Down_OnBrickDownError_IsEIOAtOnce) {
+  RunningBrick brick;
+  auto client = brick.connect({}, [](client::ClientOptions& options) { options.on_brick_down = client::OnBrickDown::kError; });
+  must_create(*client, "file");
+  brick.kill();
+  const auto reply = client->call(wire::Request(Op::kStatus), kRoot);
+  ASSERT_FALSE(reply);
+  EXPECT_EQ(EIO, reply.error().code);
+}
+
+TEST(BrickServerFault, Down_OnBrickDownWait_EndsByInterruptOrTimeout) {
+  RunningBrick brick;
+  auto client = brick.connect({}, [](client::ClientOptions& options) { options.down_timeout_ms = 1'000; });
+  must_create(*client, "file");
+  brick.kill();
+  EXPECT_TRUE(eventually([&] { return !client->is_up(); }));
+  std::atomic<bool> interrupted{true};
+  Caller caller;
+  caller.interrupted = &interrupted;
+  EXPECT_EQ(EINTR, client->call(wire::Request(Op::kStatus), caller).error().code);
+  EXPECT_EQ(EIO, client->call(wire::Request(Op::kStatus), kRoot).error().code);
+}
+
+}  // namespace
+}  // namespace voldfs::server
