@@ -149,16 +149,24 @@ Result<void> commit_removal(Store& store, const DirectoryPtr& parent, const Dire
   return counts ? parent->count_subdirectory(-1) : Result<void>();
 }
 
+// The parent too, for its times are put back.
 Result<void> remove_member(Store& store, const DirectoryPtr& target) {
-  EntriesGuard entries{{target, true}};
-  if (target->removed()) return {};
   if (target->record().role & wire::kRoleHome) return fail(EINVAL);
-  if (auto cleared = clear_copies(store, *target); !cleared) return cleared;
   RootScope scope;
-  auto place = find_place(*target);
-  if (!place) return fail(place.error());
-  KeepTimes times(place->parent.get());
-  return remove_here(store, target, nullptr, {});
+  for (int tries = 0; tries < kPlaceTries; ++tries) {
+    auto place = find_place(*target);
+    if (!place) return target->removed() ? Result<void>() : fail(place.error());
+    auto parent_id = get_id(place->parent.get());  // none: it is parked
+    auto parent = parent_id ? store.directories().find(*parent_id) : Result<DirectoryPtr>(nullptr);
+    EntriesGuard entries{{target, true}, {parent ? *parent : nullptr, true}};
+    if (target->removed()) return {};
+    auto still = get_id_at(place->parent.get(), place->name.c_str());
+    if (!still || *still != target->id()) continue;
+    if (auto cleared = clear_copies(store, *target); !cleared) return cleared;
+    KeepTimes times(place->parent.get());
+    return remove_here(store, target, nullptr, {});
+  }
+  return fail(EBUSY);
 }
 
 Result<void> cancel_removal(const DirectoryPtr& target, const wire::RmdirBody& body) {

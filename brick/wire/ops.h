@@ -149,14 +149,14 @@ struct RmdirBody {
   DirRef dir;               // the parent; zero in kMember
   Id id;                    // of the directory that goes
   Id txn;
-  RemovePhase phase;        // kWhole: the set is home alone
+  RemovePhase phase;        // kWhole: the set is home alone, else kOtherId. kCancel at a member: its tombstone goes
   uint32_t reserved;
 };
 static_assert(sizeof(RmdirBody) == 72);
 struct RenameBody {
   DirRef from, to;
   Id expected;              // what the old name leads to; none: whatever
-  Id expected_target;       // what the new name leads to; none: whatever
+  Id expected_target;       // what the new name leads to; none: whatever but a stub (kStub); of directories see store/names_rename.h
   uint32_t flags;           // RENAME_NOREPLACE 1, RENAME_EXCHANGE 2
   uint32_t reserved;
 };

@@ -173,5 +173,88 @@ TEST_F(SettleFault, Materialize_CutAnywhere_CanBeRepeated) {
                  });
 }
 
+// The steps of a transaction note nothing: each can be repeated.
+class TxnFault : public SettleFault {
+ protected:
+  wire::TxnRecord prepare(const std::string& name, const wire::EntryBody& replaced) {
+    wire::TxnRecord record{};
+    record.txn = Id::random();
+    record.from = {kRootId, Id::random()}, record.to = {kRootId, brick_.store().identity().brick};
+    record.object.brick = record.from.brick, record.object.object = Id::random();
+    record.object.type = replaced.type == wire::ObjectType::kNone ? wire::ObjectType::kFile : replaced.type;
+    record.replaced.object = replaced.object.id, record.replaced.type = replaced.type;
+    record.kind = wire::TxnKind::kRename, record.state = wire::TxnState::kPrepared;
+    EXPECT_EQ(0, brick_.call_names(Op::kTxnPrepare, record, "old", name).status);
+    return record;
+  }
+  void check_committed(const wire::TxnRecord& record, const std::string& name) {
+    const auto entry = lookup(name).body<wire::EntryBody>();
+    EXPECT_EQ(wire::EntryKind::kStub, entry.kind);
+    EXPECT_EQ(record.object.object, entry.link.object);
+    EXPECT_EQ(0, brick_.call(Op::kTxnFinish, wire::TxnRef{record.txn, {}, {}}).status);
+    EXPECT_EQ(wire::LinkState::kCommitted, lookup(name).body<wire::EntryBody>().link.state);
+    EXPECT_FALSE(exists(".voldfs/txn/" + record.txn.hex()) || exists(".voldfs/txn/" + record.txn.hex() + ".stub"));
+  }
+};
+
+TEST_F(TxnFault, Commit_OverAFile_CutAnywhere_LeavesTheStub) {
+  wire::TxnRecord record;
+  cut_everywhere(
+      [&](int n) {
+        created(numbered("new", n));
+        record = prepare(numbered("new", n), lookup(numbered("new", n)).body<wire::EntryBody>());
+      },
+      [&](int) { return brick_.call(Op::kTxnCommit, wire::TxnRef{record.txn, {}, {}}); },
+      [&](int n) { check_committed(record, numbered("new", n)); });
+}
+
+TEST_F(TxnFault, Commit_OverADirectory_CutAnywhere_LeavesTheStub) {
+  wire::TxnRecord record;
+  cut_everywhere(
+      [&](int n) {
+        made(numbered("new", n));
+        record = prepare(numbered("new", n), lookup(numbered("new", n)).body<wire::EntryBody>());
+      },
+      [&](int) { return brick_.call(Op::kTxnCommit, wire::TxnRef{record.txn, {}, {}}); },
+      [&](int n) {
+        check_committed(record, numbered("new", n));
+        EXPECT_EQ(wire::kDirRemoved, create("late", O_RDWR, Id::random(), record.replaced.object).status);
+      });
+}
+
+TEST_F(TxnFault, Prepare_CutAnywhere_IsPreparedOrUnknown) {
+  wire::TxnRecord record{};
+  cut_everywhere(
+      [&](int) {
+        record.txn = Id::random(), record.to = {kRootId, brick_.store().identity().brick};
+        record.object.brick = record.object.object = Id::random(), record.object.type = wire::ObjectType::kFile;
+        record.kind = wire::TxnKind::kPlace, record.state = wire::TxnState::kPrepared;
+      },
+      [&](int n) { return brick_.call_names(Op::kTxnPrepare, record, "", numbered("new", n)); },
+      [&](int n) {
+        EXPECT_EQ(0, brick_.call(Op::kTxnCommit, wire::TxnRef{record.txn, {}, {}}).status);
+        check_committed(record, numbered("new", n));
+      });
+}
+
+TEST_F(TxnFault, Leave_CutAnywhere_KeepsTheObjectWithinReach) {
+  wire::EntryBody entry;
+  wire::MarkBody mark;
+  cut_everywhere(
+      [&](int n) {
+        created(numbered("old", n));
+        entry = lookup(numbered("old", n)).body<wire::EntryBody>();
+        mark = {ref(kRootId), Id::random(), Id::random(), entry.object.id};
+        ASSERT_EQ(0, brick_.call(Op::kTxnMark, mark, numbered("old", n)).status);
+      },
+      [&](int n) { return brick_.call(Op::kTxnLeave, mark, numbered("old", n)); },
+      [&](int n) {
+        EXPECT_EQ(ENOENT, lookup(numbered("old", n)).status);
+        const wire::SettleBody body{entry.object, kRootId, kRootId, {}, mark.txn};
+        EXPECT_EQ(0, brick_.call_names(Op::kSettle, body, numbered("old", n), numbered("new", n)).status);
+        EXPECT_EQ(entry.object.id, id_at(numbered("new", n)));
+      });
+}
+
 }  // namespace
 }  // namespace voldfs::server
