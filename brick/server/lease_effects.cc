@@ -179,4 +179,36 @@ std::vector<LeaseItem> changed_by(const wire::RequestView& request, const wire::
   return items.take();
 }
 
+bool may_change(wire::Op op) {
+  switch (op) {
+    case Op::kCreate:
+    case Op::kMknod:
+    case Op::kSymlink:
+    case Op::kMkdir:
+    case Op::kUnlink:
+    case Op::kRmdir:
+    case Op::kRename:
+    case Op::kLink:
+    case Op::kSetGrow:
+    case Op::kMaterialize:
+    case Op::kDirRefresh:
+    case Op::kDirUpdate:
+    case Op::kPark:
+    case Op::kOpen:
+    case Op::kSetattr:
+    case Op::kFlagsSet:
+    case Op::kWrite:
+    case Op::kFallocate:
+    case Op::kSetxattr:
+    case Op::kRemovexattr:
+    case Op::kSettle:
+    case Op::kCopyRange:
+    case Op::kTxnCommit:
+    case Op::kTxnMark:
+    case Op::kTxnUnmark:
+    case Op::kTxnLeave: return true;
+    default: return false;
+  }
+}
+
 }  // namespace voldfs::server

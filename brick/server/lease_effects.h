@@ -15,4 +15,7 @@ std::vector<LeaseItem> told_by(const wire::RequestView& request, const wire::Rep
 // What others may not go on believing. Also of a request that failed: it may have done half of its work.
 std::vector<LeaseItem> changed_by(const wire::RequestView& request, const wire::ReplyBuilder& reply);
 
+// Whether changed_by() can have anything to say of such a request.
+bool may_change(wire::Op op);
+
 }  // namespace voldfs::server

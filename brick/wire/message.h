@@ -57,6 +57,12 @@ class Reply {
   std::span<std::byte> data;
   std::vector<std::byte> owned_data;
 
+  // Not of the wire, and zero until the asker notes it: which brick was asked, when, and under which generation of
+  // grants (dht/grants.h).
+  uint16_t asked_brick = 0;
+  int64_t asked_ms = 0;
+  uint64_t asked_generation = 0;
+
   // The body, if it has exactly this size; EPROTO otherwise.
   template <class Body>
   Result<Body> body() const {
