@@ -170,13 +170,16 @@ void LockTable::drop_session(uint64_t session) {
   {
     std::lock_guard lock(mutex_);
     if (!counts_.contains(session)) return;
-    for (File file = files_.begin(); file != files_.end();) {
-      FileLocks& locks = file->second;
+    // Its waits first, on all files, so that no lock is granted to one that goes.
+    for (auto& [id, locks] : files_) {
       for (auto waiter = locks.waiting().begin(); waiter != locks.waiting().end();) {
         const auto next = std::next(waiter);
         if (waiter->session == session) dequeue(locks, waiter);
         waiter = next;
       }
+    }
+    for (File file = files_.begin(); file != files_.end();) {
+      FileLocks& locks = file->second;
       if (locks.drop_held([&](const HeldLock& held) { return held.session == session; }) != 0) wake(locks, ended);
       const File next = std::next(file);
       forget_if_empty(file);
