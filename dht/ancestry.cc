@@ -38,15 +38,20 @@ TreeLock::~TreeLock() {
 Result<void> TreeLock::acquire() {
   int waits = 0;
   for (;;) {
+    asked_ = std::chrono::steady_clock::now();
     auto reply = volume_.call(volume_.map()->root_home, lock_request(true, id_), caller_);
     if (reply) {
       held_ = true;
       return {};
     }
     if (reply.error().code != EAGAIN && reply.error().code != EBUSY) return fail(reply.error());
-    if (held_) return fail(ESTALE);
     if (auto waited = wait_busy(waits, caller_); !waited) return waited;
   }
+}
+
+Result<void> TreeLock::check_fresh() const {
+  constexpr std::chrono::seconds kHalfLease{5};  // of brick/store/volume_lock.h
+  return std::chrono::steady_clock::now() - asked_ < kHalfLease ? Result<void>{} : fail(EBUSY);
 }
 
 Result<void> check_not_below(Volume::Impl& volume, const Id& moved, const NodePtr& dir, const Caller& caller) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <chrono>
+
 #include "dht/volume_lookup.h"
 
 namespace voldfs::dht {
@@ -13,14 +15,17 @@ class TreeLock {
   TreeLock(const TreeLock&) = delete;
   TreeLock& operator=(const TreeLock&) = delete;
 
-  // Waits for it; EBUSY after kBusyRetriesMax. Asking again prolongs it; ESTALE: it was lost meanwhile.
+  // Waits for it; EBUSY after kBusyRetriesMax.
   Result<void> acquire();
+  // Right before what it protects. EBUSY: it was taken so long ago that another may have had it since; start over.
+  Result<void> check_fresh() const;
 
  private:
   Volume::Impl& volume_;
   const Caller& caller_;
   const Id id_ = Id::random();
   bool held_ = false;
+  std::chrono::steady_clock::time_point asked_{};
 };
 
 // EINVAL: `dir` is `moved` itself or lies below it. Goes up through the names as their authorities have them, and so settles

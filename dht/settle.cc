@@ -265,7 +265,8 @@ Result<void> abort_prepared(Volume::Impl& volume, const Txn& txn, const Caller& 
     if (auto done = finish(volume, other, caller); !done) return done;
   } else if (txn.record.replaced.type == wire::ObjectType::kDirectory)
     if (auto done = cancel_removal(volume, txn.record.replaced.object, txn.record.txn, caller); !done) return done;
-  if (txn.record.kind == wire::TxnKind::kLink || txn.record.kind == wire::TxnKind::kPlace) {
+  const bool made_name = txn.record.kind == wire::TxnKind::kLink || txn.record.kind == wire::TxnKind::kPlace;
+  if (made_name && !(txn.record.flags & wire::kTxnObjectStays)) {
     // The object's new name on its own brick, which no stub leads to.
     const wire::UnlinkBody body{{txn.record.to.dir, 0, 0, 0}, txn.record.object.object, kUnlinkOffHash, 0};
     const uint16_t brick = volume.ordinal_of(txn.record.object.brick);

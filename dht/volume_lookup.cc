@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "dht/settle.h"
+#include "dht/transaction.h"
 
 namespace voldfs::dht {
 
@@ -54,6 +55,17 @@ Result<Resolved> search(Volume::Impl& volume, const NodePtr& dir, std::string_vi
   }
   if (down.code != 0) return fail(down.is_errno() ? down : Error(EIO));
   return fail(ENOENT);
+}
+
+// What was found elsewhere is led to from its authority from now on; a directory stays where it is, for its path may have to be
+// made at the authority too. Without the stub (no room, another client was faster) it is searched for again.
+void leave_stub(Volume::Impl& volume, const NodePtr& dir, std::string_view name, Resolved& found, const Caller& caller) {
+  Transaction txn(volume, wire::TxnKind::kPlace, dir, name, link_to(volume, found), caller);
+  txn.keep_object();
+  if (!txn.prepare() || !txn.commit()) return;
+  txn.finish();
+  found.stub = true;
+  found.authority = txn.authority();
 }
 
 // A directory's name while its authority is down, from the brick that has its copy.
@@ -150,8 +162,10 @@ Result<Resolved> resolve(Volume::Impl& volume, const NodePtr& dir, std::string_v
     auto found = ask_authority(volume, dir, name, caller, missing);
     if (!found) {
       if (found.error().code == ENOENT && dir->record().epoch == 0 && missing) *missing = {};
-      if (found.error().code == ENOENT && dir->record().epoch == 0) return search(volume, dir, name, caller);
-      return found;
+      if (found.error().code != ENOENT || dir->record().epoch != 0) return found;
+      auto adopted = search(volume, dir, name, caller);
+      if (adopted && !adopted->is_directory()) leave_stub(volume, dir, name, *adopted, caller);
+      return adopted;
     }
     if (found->body.leaving) {
       auto as_is = resolve_mark(volume, dir, name, *found, caller);

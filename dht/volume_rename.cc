@@ -134,7 +134,7 @@ void note_moved(const Rename& rename, const wire::EntryBody& moved, const NodePt
 }
 
 // Both names have one authority and it has the objects: one request, as a local rename(2).
-Result<void> rename_here(Rename& rename) {
+Result<void> rename_here(Rename& rename, const std::optional<TreeLock>& lock) {
   const Id expected_target = rename.has_target ? rename.target.object.id : Id{};
   NodePtr victim;
   const Id txn = Id::random();
@@ -145,7 +145,9 @@ Result<void> rename_here(Rename& rename) {
     if (auto begun = begin_removal(rename.volume, victim, rename.to, rename.to_name, txn, rename.caller); !begun)
       return begun;
   }
-  auto reply = send_rename(rename, rename.source.authority, rename.source.object.id, expected_target);
+  const Result<void> safe = lock ? lock->check_fresh() : Result<void>{};
+  Result<wire::RenameReply> reply = fail(EBUSY);
+  if (safe) reply = send_rename(rename, rename.source.authority, rename.source.object.id, expected_target);
   if (!reply) {
     if (victim)
       if (auto back = cancel_removal(rename.volume, victim->id(), txn, rename.caller); !back) return back;
@@ -160,7 +162,7 @@ Result<void> rename_here(Rename& rename) {
 }
 
 // Two authorities, or an object that lies elsewhere: a transaction at the new name's authority.
-Result<void> rename_across(Rename& rename) {
+Result<void> rename_across(Rename& rename, const std::optional<TreeLock>& lock) {
   Transaction txn(rename.volume, rename.exchange() ? wire::TxnKind::kExchange : wire::TxnKind::kRename, rename.to,
                   rename.to_name, link_to(rename.volume, rename.source), rename.caller);
   txn.set_from(rename.from, rename.name);
@@ -173,6 +175,8 @@ Result<void> rename_across(Rename& rename) {
       return begun;
   }
   if (auto marked = txn.mark(); !marked) return marked;
+  if (lock)
+    if (auto safe = lock->check_fresh(); !safe) return safe;
   if (auto committed = txn.commit(); !committed) return committed;
   txn.finish();
   if (NodePtr node = rename.volume.nodes.find(rename.source.object.id)) node->set_name(rename.to, rename.to_name);
@@ -198,7 +202,7 @@ Result<void> rename_once(Rename& rename) {
   }
   const bool here = rename.source.authority == rename.volume.hashed(rename.to, rename.to_name) && !rename.source.stub &&
                     (!rename.has_target || !rename.target.stub);
-  return here ? rename_here(rename) : rename_across(rename);
+  return here ? rename_here(rename, lock) : rename_across(rename, lock);
 }
 
 // Most renames are of a file, to a name with the same authority (the rule of temporary names sees to that): the brick is asked

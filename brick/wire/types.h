@@ -186,6 +186,7 @@ enum class TxnKind : uint8_t { kRename = 1, kLink = 2, kExchange = 3, kPlace = 4
 // TxnRecord::flags. An exchange has a record, under the same id, at the authority of either name. Its old and new name
 // are the other way round in the follower, and what counts is decided at the other one.
 inline constexpr uint16_t kTxnFollower = 1;
+inline constexpr uint16_t kTxnObjectStays = 2;  // kPlace of an object that was there before: an abort leaves it alone
 enum class TxnState : uint8_t { kPrepared = 1, kCommitted = 2, kAborted = 3 };
 
 // A transaction's record, kept at the new name's authority (FORMAT.md, "Transactions"). The two names, old
