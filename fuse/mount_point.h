@@ -29,7 +29,7 @@ class MountPoint {
   // Waits until a stat of the mounted root is answered. REQUIRES: the mount is served by other threads.
   Explained<void> check() const;
   // Takes the mount away, also from under processes that are in it: what they wrote through mappings is written
-  // first, and they get ENOTCONN once the device is closed.
+  // first; from then on they get ENOTCONN.
   void unmount() const;
 
  private:

@@ -25,6 +25,23 @@ constexpr uint64_t kWanted[] = {
 constexpr uint64_t kUnwanted[] = {FUSE_CAP_EXPORT_SUPPORT, FUSE_CAP_WRITEBACK_CACHE, FUSE_CAP_SPLICE_READ,
                                   FUSE_CAP_SPLICE_WRITE, FUSE_CAP_SPLICE_MOVE};
 
+// The inode flags that FS_IOC_FSGETXATTR has too, under other numbers.
+struct ExtendedFlag {
+  uint32_t flag, extended;
+};
+constexpr ExtendedFlag kExtendedFlags[] = {
+    {FS_SYNC_FL, FS_XFLAG_SYNC},         {FS_IMMUTABLE_FL, FS_XFLAG_IMMUTABLE}, {FS_APPEND_FL, FS_XFLAG_APPEND},
+    {FS_NODUMP_FL, FS_XFLAG_NODUMP},     {FS_NOATIME_FL, FS_XFLAG_NOATIME},     {FS_DAX_FL, FS_XFLAG_DAX},
+    {FS_PROJINHERIT_FL, FS_XFLAG_PROJINHERIT},
+};
+
+fsxattr to_fsxattr(uint32_t flags) {
+  fsxattr out{};
+  for (const ExtendedFlag& each : kExtendedFlags)
+    if (flags & each.flag) out.fsx_xflags |= each.extended;
+  return out;
+}
+
 }  // namespace
 
 void init(void*, fuse_conn_info* connection) {
@@ -52,6 +69,13 @@ Result<void> ioctl(Request& request, fuse_ino_t ino, unsigned command, void*, fu
       const auto flags = request.volume().get_flags(node, request.caller());
       if (!flags) return fail(flags.error());
       return request.reply_ioctl(&*flags, sizeof *flags);
+    }
+    case FS_IOC_FSGETXATTR: {  // the kernel asks before it sets flags (fs/file_attr.c, vfs_fileattr_set)
+      if (out_size < sizeof(fsxattr)) return fail(EINVAL);
+      const auto flags = request.volume().get_flags(node, request.caller());
+      if (!flags) return fail(flags.error());
+      const fsxattr out = to_fsxattr(*flags);
+      return request.reply_ioctl(&out, sizeof out);
     }
     case FS_IOC_SETFLAGS: {
       uint32_t flags = 0;

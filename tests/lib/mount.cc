@@ -161,8 +161,8 @@ MountedVolume::MountedVolume(size_t bricks) {
 
 MountedVolume::~MountedVolume() {
   for (Mount& mount : mounts_) {
-    ::umount2(mount.path.c_str(), MNT_DETACH);
     if (mount.process) mount.process->terminate(5'000);
+    ::umount2(mount.path.c_str(), MNT_DETACH);
   }
   mounts_.clear();
   bricks_.clear();
@@ -197,8 +197,8 @@ std::filesystem::path MountedVolume::mount(const std::string& options) {
 }
 
 void MountedVolume::unmount(size_t index) {
-  ::umount2(mounts_[index].path.c_str(), MNT_DETACH);
   mounts_[index].process->terminate(5'000);
+  ::umount2(mounts_[index].path.c_str(), MNT_DETACH);
 }
 
 std::string MountedVolume::logs() const {

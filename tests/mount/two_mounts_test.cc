@@ -1,0 +1,253 @@
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <sstream>
+#include <string>
+
+#include "tests/lib/mount.h"
+
+// Two mounts of one volume are as two processes on one machine; and bricks come back.
+namespace voldfs::test {
+namespace {
+
+constexpr int kDeadlineMs = 20'000;
+
+struct flock whole(short type) {
+  struct flock lock{};
+  lock.l_type = type;
+  lock.l_whence = SEEK_SET;
+  return lock;
+}
+
+// Runs in a process of its own, which is killed when this goes.
+class Child {
+ public:
+  explicit Child(const std::function<int()>& run) : pid_(::fork()) {
+    if (pid_ == 0) ::_exit(run());
+  }
+  ~Child() {
+    if (pid_ > 0) ::kill(pid_, SIGKILL), ::waitpid(pid_, nullptr, 0);
+  }
+  void signal(int number) { ::kill(pid_, number); }
+  pid_t pid() const { return pid_; }
+  // The exit status; -1: still running at the deadline.
+  int wait(int deadline_ms) {
+    int status = 0;
+    if (!wait_until(deadline_ms, [&] { return ::waitpid(pid_, &status, WNOHANG) == pid_; })) return -1;
+    pid_ = -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 256;
+  }
+
+ private:
+  pid_t pid_;
+};
+
+std::string read_all(const std::string& path) {
+  std::ostringstream out;
+  out << std::ifstream(path).rdbuf();
+  return out.str();
+}
+
+class TwoMounts : public testing::Test {
+ protected:
+  MountedVolume volume_;
+  const std::string a_ = volume_.mount(), b_ = volume_.mount();
+};
+
+TEST_F(TwoMounts, RecordLock_HeldThroughOne_RefusedThroughTheOther) {
+  const int a = ::open((a_ + "/f").c_str(), O_CREAT | O_RDWR, 0600), b = ::open((b_ + "/f").c_str(), O_RDWR);
+  ASSERT_GE(b, 0) << volume_.logs();
+  auto lock = whole(F_WRLCK);
+  ASSERT_EQ(::fcntl(a, F_SETLK, &lock), 0) << std::strerror(errno);
+  Child other([&] {
+    auto probe = whole(F_WRLCK);
+    if (::fcntl(b, F_SETLK, &probe) == 0 || errno != EAGAIN) return 1;
+    probe = whole(F_RDLCK);
+    if (::fcntl(b, F_GETLK, &probe) != 0) return 2;
+    return probe.l_type == F_WRLCK && probe.l_pid == ::getppid() ? 0 : 3;
+  });
+  EXPECT_EQ(other.wait(kDeadlineMs), 0);
+  ::close(a);  // and with it the lock
+  Child after([&] {
+    auto probe = whole(F_WRLCK);
+    return ::fcntl(b, F_SETLK, &probe);
+  });
+  EXPECT_EQ(after.wait(kDeadlineMs), 0) << volume_.logs();
+}
+
+TEST_F(TwoMounts, WaitForLock_Unlocked_IsGranted) {
+  const int a = ::open((a_ + "/f").c_str(), O_CREAT | O_RDWR, 0600), b = ::open((b_ + "/f").c_str(), O_RDWR);
+  ASSERT_EQ(::flock(a, LOCK_EX), 0);
+  Child waiter([&] { return ::flock(b, LOCK_EX); });
+  EXPECT_EQ(waiter.wait(300), -1);  // it waits
+  EXPECT_EQ(::mkdir((b_ + "/meanwhile").c_str(), 0700), 0);
+  ASSERT_EQ(::flock(a, LOCK_UN), 0);
+  EXPECT_EQ(waiter.wait(kDeadlineMs), 0) << volume_.logs();
+}
+
+TEST_F(TwoMounts, WaitForLock_Signal_EndsWithEintr) {
+  const int a = ::open((a_ + "/f").c_str(), O_CREAT | O_RDWR, 0600), b = ::open((b_ + "/f").c_str(), O_RDWR);
+  auto lock = whole(F_WRLCK);
+  ASSERT_EQ(::fcntl(a, F_SETLK, &lock), 0);
+  Child waiter([&] {
+    struct sigaction action{};
+    action.sa_handler = [](int) {};
+    ::sigaction(SIGUSR1, &action, nullptr);
+    auto wanted = whole(F_WRLCK);
+    return ::fcntl(b, F_SETLKW, &wanted) == 0 ? 1 : errno == EINTR ? 0 : 2;
+  });
+  EXPECT_EQ(waiter.wait(300), -1);
+  waiter.signal(SIGUSR1);
+  EXPECT_EQ(waiter.wait(kDeadlineMs), 0) << volume_.logs();
+}
+
+TEST_F(TwoMounts, CycleOfWaits_OverFilesOfAllBricks_IsEdeadlk) {
+  // Enough pairs that some lie on different bricks.
+  for (int i = 0; i < 4; i++) {
+    const std::string one = "/one" + std::to_string(i), two = "/two" + std::to_string(i);
+    const int a1 = ::open((a_ + one).c_str(), O_CREAT | O_RDWR, 0600), a2 = ::open((a_ + two).c_str(), O_CREAT | O_RDWR, 0600);
+    const int b1 = ::open((b_ + one).c_str(), O_RDWR), b2 = ::open((b_ + two).c_str(), O_RDWR);
+    int ready[2];
+    ASSERT_EQ(::pipe(ready), 0);
+    auto lock = whole(F_WRLCK);
+    ASSERT_EQ(::fcntl(a1, F_SETLK, &lock), 0);
+    Child other([&] {
+      auto mine = whole(F_WRLCK);
+      if (::fcntl(b2, F_SETLK, &mine) != 0 || ::write(ready[1], "x", 1) != 1) return 1;
+      mine = whole(F_WRLCK);
+      return ::fcntl(b1, F_SETLKW, &mine) == 0 ? 0 : errno == EDEADLK ? 35 : 2;
+    });
+    char byte;
+    ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+    lock = whole(F_WRLCK);
+    const int mine = ::fcntl(a2, F_SETLKW, &lock) == 0 ? 0 : errno;
+    for (const int fd : {a1, a2}) ::close(fd);
+    const int theirs = other.wait(kDeadlineMs);
+    EXPECT_TRUE(mine == EDEADLK || theirs == EDEADLK) << "mine " << mine << " theirs " << theirs;
+    for (const int fd : {b1, b2, ready[0], ready[1]}) ::close(fd);
+  }
+}
+
+TEST_F(TwoMounts, Appends_FromBoth_AllArrive) {
+  constexpr int kLines = 200;
+  const auto append = [](const std::string& path, char letter) {
+    const int fd = ::open(path.c_str(), O_CREAT | O_WRONLY | O_APPEND, 0600);
+    const std::string line(99, letter);
+    for (int i = 0; i < kLines; i++)
+      if (::write(fd, (line + "\n").data(), 100) != 100) return 1;
+    return 0;
+  };
+  Child one([&] { return append(a_ + "/log", 'a'); }), two([&] { return append(b_ + "/log", 'b'); });
+  EXPECT_EQ(one.wait(kDeadlineMs), 0);
+  EXPECT_EQ(two.wait(kDeadlineMs), 0);
+  const std::string all = read_all(a_ + "/log");
+  EXPECT_EQ(all.size(), 2u * kLines * 100);
+  std::istringstream lines(all);
+  int count_a = 0, count_b = 0;
+  for (std::string line; std::getline(lines, line);) {
+    count_a += line == std::string(99, 'a');
+    count_b += line == std::string(99, 'b');
+  }
+  EXPECT_EQ(count_a, kLines);
+  EXPECT_EQ(count_b, kLines);
+}
+
+TEST_F(TwoMounts, OpenAfterWriteThroughTheOther_ReadsTheNew) {
+  std::ofstream(a_ + "/f") << "old";
+  EXPECT_EQ(read_all(b_ + "/f"), "old");
+  std::ofstream(a_ + "/f") << "new";
+  EXPECT_EQ(read_all(b_ + "/f"), "new");
+  const int fd = ::open((a_ + "/f").c_str(), O_WRONLY);
+  ASSERT_EQ(::pwrite(fd, "xyz", 3, 0), 3);  // the same size
+  ::close(fd);
+  EXPECT_EQ(read_all(b_ + "/f"), "xyz");
+}
+
+class BrickRestartFault : public testing::Test {
+ protected:
+  MountedVolume volume_{1};
+  const std::string a_ = volume_.mount();
+};
+
+TEST_F(BrickRestartFault, OpenFiles_KilledBrick_GoOnWhenItIsBack) {
+  const int kept = ::open((a_ + "/kept").c_str(), O_CREAT | O_RDWR, 0600);
+  const int gone = ::open((a_ + "/gone").c_str(), O_CREAT | O_RDWR, 0600);
+  ASSERT_EQ(::write(kept, "before", 6), 6);
+  ASSERT_EQ(::write(gone, "unlinked", 8), 8);
+  ASSERT_EQ(::unlink((a_ + "/gone").c_str()), 0);
+  volume_.kill_brick(0);
+  volume_.start_brick(0);
+  char buffer[20] = {};
+  EXPECT_EQ(::pread(gone, buffer, sizeof buffer, 0), 8) << std::strerror(errno) << volume_.logs();
+  EXPECT_STREQ(buffer, "unlinked");
+  EXPECT_EQ(::write(gone, "more", 4), 4);
+  EXPECT_EQ(::pwrite(kept, "after!", 6, 6), 6) << std::strerror(errno);
+  EXPECT_EQ(::fsync(kept), 0) << std::strerror(errno);
+  ::close(gone), ::close(kept);
+  EXPECT_EQ(read_all(a_ + "/kept"), "beforeafter!");
+}
+
+TEST_F(BrickRestartFault, Locks_KilledBrick_AreStillHeld) {
+  const std::string b = volume_.mount();
+  const int fd = ::open((a_ + "/f").c_str(), O_CREAT | O_RDWR, 0600), other = ::open((b + "/f").c_str(), O_RDWR);
+  auto lock = whole(F_WRLCK);
+  ASSERT_EQ(::fcntl(fd, F_SETLK, &lock), 0);
+  Child waiter([&] {
+    auto wanted = whole(F_WRLCK);
+    return ::fcntl(other, F_SETLKW, &wanted) == 0 ? 0 : errno;
+  });
+  EXPECT_EQ(waiter.wait(300), -1);
+  volume_.kill_brick(0);
+  volume_.start_brick(0);
+  Child probe([&] {
+    auto wanted = whole(F_WRLCK);
+    return ::fcntl(other, F_SETLK, &wanted) == 0 ? 1 : errno == EAGAIN ? 0 : 2;
+  });
+  EXPECT_EQ(probe.wait(60'000), 0) << volume_.logs();
+  EXPECT_EQ(waiter.wait(100), -1) << "got the lock that another holds";
+  ::close(fd);
+  EXPECT_EQ(waiter.wait(60'000), 0) << volume_.logs();
+}
+
+TEST(MountCommand, Sigterm_WhileBusy_UnmountsAndEndsClean) {
+  MountedVolume volume;
+  const std::string path = volume.mount();
+  const int fd = ::open((path + "/f").c_str(), O_CREAT | O_RDWR, 0600);
+  EXPECT_EQ(::write(fd, "x", 1), 1);
+  EXPECT_EQ(volume.client(0).terminate(kDeadlineMs), 0) << volume.logs();
+  EXPECT_FALSE(std::filesystem::exists(path + "/f"));
+  ::close(fd);
+}
+
+TEST(MountCommand, Remount_InodeNumbers_Stay) {
+  MountedVolume volume;
+  const std::string first = volume.mount(), second = volume.mount();
+  std::ofstream(first + "/f") << "x";
+  struct stat a{}, b{};
+  ASSERT_EQ(::stat((first + "/f").c_str(), &a), 0);
+  ASSERT_EQ(::stat((second + "/f").c_str(), &b), 0);
+  EXPECT_EQ(a.st_ino, b.st_ino);
+}
+
+TEST(MountCommand, Subdirectory_IsTheRoot) {
+  MountedVolume volume;
+  const std::string whole_volume = volume.mount();
+  ASSERT_EQ(::mkdir((whole_volume + "/sub").c_str(), 0750), 0);
+  std::ofstream(whole_volume + "/sub/f") << "inside";
+  const std::string sub = volume.mount("subdir-mount=sub");
+  EXPECT_EQ(read_all(sub + "/f"), "inside");
+  struct stat root{};
+  ASSERT_EQ(::stat(sub.c_str(), &root), 0);
+  EXPECT_EQ(root.st_mode & 07777, 0750u);
+}
+
+}  // namespace
+}  // namespace voldfs::test
