@@ -271,5 +271,58 @@ TEST(BrickServerFault, Down_OnBrickDownWait_EndsByInterruptOrTimeout) {
   EXPECT_EQ(EIO, client->call(wire::Request(Op::kStatus), kRoot).error().code);
 }
 
+wire::LockBody write_lock(const Id& file, const Id& client, wire::LockType type = wire::LockType::kWrite) {
+  wire::LockBody lock{};
+  lock.object.id = file;
+  lock.owner = {client, 1};
+  lock.end = INT64_MAX;
+  lock.kind = wire::LockKind::kPosix;
+  lock.type = type;
+  return lock;
+}
+
+TEST(BrickServerLock, Wait_IsQueuedAndTheGrantIsTold) {
+  RunningBrick brick;
+  const Id file = Id::random(), one = Id::random(), two = Id::random();
+  std::atomic<uint64_t> granted{0};
+  client::Notifications notifications;
+  notifications.lock_granted = [&](const wire::LockBody& lock) { granted = lock.ticket; };
+  auto holder = brick.connect({}, [&](client::ClientOptions& options) { options.client = one; });
+  auto waiter = brick.connect(notifications, [&](client::ClientOptions& options) { options.client = two; });
+  ASSERT_TRUE(holder->call({Op::kLock, write_lock(file, one)}, kRoot));
+  wire::LockBody wanted = write_lock(file, two);
+  wanted.ticket = 7, wanted.flags = 1;
+  EXPECT_EQ(wire::kQueued, waiter->call({Op::kLock, wanted}, kRoot).error().code);
+  EXPECT_EQ(EPERM, waiter->call({Op::kLock, write_lock(file, one)}, kRoot).error().code);  // another's owner
+  brick.server->cut_connections();
+  ASSERT_TRUE(holder->call({Op::kLock, write_lock(file, one, wire::LockType::kUnlock)}, kRoot));
+  EXPECT_TRUE(eventually([&] { return granted == 7; }));
+}
+
+TEST(BrickServerLockFault, Restart_LocksAreReclaimedBeforeOthersGetThem) {
+  RunningBrick brick;
+  const Id file = Id::random(), one = Id::random(), two = Id::random();
+  client::BrickClient* reclaiming = nullptr;
+  std::atomic<int> reclaimed{-1};
+  client::Notifications notifications;
+  notifications.reclaim = [&](uint16_t, bool) {
+    wire::Request request(Op::kLock, write_lock(file, one));
+    request.header().flags = wire::kFlagReclaim;
+    const auto reply = reclaiming->call(request, kRoot);
+    reclaimed = reply ? 0 : reply.error().code;
+  };
+  auto holder = brick.connect(notifications, [&](client::ClientOptions& options) { options.client = one; });
+  reclaiming = holder.get();
+  auto other = brick.connect({}, [&](client::ClientOptions& options) { options.client = two; });
+  ASSERT_TRUE(holder->call({Op::kLock, write_lock(file, one)}, kRoot));
+  ASSERT_TRUE(other->connect(10'000));
+  brick.kill();
+  brick.start();
+  const auto refused = other->call({Op::kLock, write_lock(file, two)}, kRoot);  // waits out the grace period
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(EAGAIN, refused.error().code);
+  EXPECT_EQ(0, reclaimed);
+}
+
 }  // namespace
 }  // namespace voldfs::server
