@@ -35,16 +35,6 @@ Result<void> answer_entry(Call& call, const store::Object& object) {
   return {};
 }
 
-void note(Call& call, const store::Object& object, uint32_t flags) {
-  Intent intent;
-  intent.op = call.request.header.op;
-  intent.flags = flags;
-  intent.object = object.id();
-  intent.name_size = static_cast<uint16_t>(call.request.name.size());
-  std::memcpy(intent.name, call.request.name.data(), call.request.name.size());
-  call.note.write(intent);
-}
-
 }  // namespace
 
 Result<void> op_getxattr(Call& call) {
@@ -75,8 +65,6 @@ Result<void> op_setxattr(Call& call) {
   if (!object) return fail(object.error());
   const store::XattrChange change{body->change, static_cast<int>(body->flags & (XATTR_CREATE | XATTR_REPLACE)),
                                   (body->flags & kClearSetgid) != 0};
-  // Only XATTR_CREATE tells a second run from a first.
-  if (change.flags & XATTR_CREATE) note(call, *object, body->flags);
   if (auto done = store::set_user_xattr(call.store, *object, *name, call.request.data, change); !done) return done;
   return answer_entry(call, *object);
 }
@@ -106,7 +94,6 @@ Result<void> op_removexattr(Call& call) {
   if (!name) return fail(name.error());
   auto object = find(call, *body);
   if (!object) return fail(object.error());
-  note(call, *object, 0);
   if (auto done = store::remove_user_xattr(call.store, *object, *name, body->change); !done) return done;
   return answer_entry(call, *object);
 }

@@ -44,8 +44,6 @@ TEST_F(OpsXattrTest, Set_WithCreateAndReplace_HeedsThem) {
   EXPECT_EQ(ENODATA, call(Op::kSetxattr, "user.a", "1", XATTR_REPLACE).status);
   const auto created = call(Op::kSetxattr, "user.a", "1", XATTR_CREATE);
   EXPECT_EQ(0, created.status);
-  ASSERT_EQ(1u, created.notes.size());
-  EXPECT_STREQ("user.a", created.notes[0].name);
   EXPECT_EQ(EEXIST, call(Op::kSetxattr, "user.a", "1", XATTR_CREATE).status);
   EXPECT_EQ(EINVAL, call(Op::kSetxattr, "user.a", "1", 4).status);
 }
