@@ -74,8 +74,10 @@ Result<void> put_stub(Store& store, const Directory& to, const TxnValue& txn, co
   if (renameat2(store.txn(), stub.c_str(), to.fd(), txn.new_name.c_str(), flags) != 0) return fail_errno();
   if (!swap) return {};
   if (lives_on) return park(store, store.txn(), stub, target.entry.object.id.hex());
+  // The tombstone first: while T.stub is there, what a kill cut here is repeated.
+  if (auto forgotten = store.directories().forget(target.entry.object.id, true); !forgotten) return forgotten;
   if (unlinkat(store.txn(), stub.c_str(), AT_REMOVEDIR) != 0) return fail_errno();
-  return store.directories().forget(target.entry.object.id, true);
+  return {};
 }
 
 // What a kill right after the commit point left in T.stub.
@@ -84,8 +86,9 @@ Result<void> tidy_committed(Store& store, const TxnValue& txn) {
   auto id = get_id_at(store.txn(), stub.c_str());
   if (!id) return {};
   if (txn.record.kind == wire::TxnKind::kExchange) return park(store, store.txn(), stub, id->hex());
+  if (auto forgotten = store.directories().forget(*id, true); !forgotten) return forgotten;
   if (unlinkat(store.txn(), stub.c_str(), AT_REMOVEDIR) != 0) return fail_errno();
-  return store.directories().forget(*id, true);
+  return {};
 }
 
 Result<void> count_committed(const DirectoryPtr& to, const TxnValue& txn, const Target& target) {
