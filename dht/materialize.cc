@@ -89,6 +89,7 @@ uint8_t role_at(uint16_t ordinal, const wire::DirRecord& record) {
 Result<void> make_copy(Volume::Impl& volume, const Export& from, uint16_t ordinal, const Caller& caller,
                        size_t depth = 0) {
   if (depth > kAncestorsMax) return fail(ELOOP);
+  if (from.body.dir.id == kRootId) return {};  // every brick has the root
   const uint8_t role = role_at(ordinal, from.body.dir);
   for (int tries = 0; tries < kRetriesMax; ++tries) {
     auto made = volume.call(
