@@ -105,14 +105,16 @@ Explained<Json> Commands::cluster_init(ClusterState& state, const Json& command)
   return Json::object();
 }
 
-// {state, peers, incarnation?}: the whole state anew, as a recovered or restored cluster has it: only the peers named
-// stay members of the log. With a new incarnation, every map becomes a descendant of what it was.
+// {state?, peers?, lost?, incarnation?}: the whole state anew, as a recovered or restored cluster has it: `state` (else the
+// one that is there), in which `peers` are as given and the votes of those `lost` are refused for ever. With a new
+// incarnation, every map becomes a descendant of what it was.
 Explained<Json> Commands::cluster_replace(ClusterState& state, const Json& command) {
-  auto replaced = ClusterState::from_json(command.at("state"));
+  if (!command.contains("state") && !command.contains("incarnation")) return explain("Nothing is to be replaced.");
+  auto replaced = command.contains("state") ? ClusterState::from_json(command.at("state")) : Explained<ClusterState>(state);
   if (!replaced) return explain(replaced.error());
   if (!state.cluster.is_none() && replaced->cluster != state.cluster)
     return explain("This is the state of another cluster (" + replaced->cluster.uuid() + ").");
-  for (const Json& entry : command.at("peers")) {
+  for (const Json& entry : command.value("peers", Json::array())) {
     auto peer = peer_from_json(entry);
     if (!peer) return explain(peer.error());
     const auto old = replaced->peers.find(peer->id);

@@ -12,10 +12,10 @@ namespace voldfs::mgmt {
 namespace {
 
 constexpr OptionInfo kOptions[] = {
-    {"brick.log-level", OptionType::kChoice, "info", 0, 0, "error|warning|info|debug",
-     "What the bricks of the volume write to their logs."},
+    {"brick.log-level", OptionType::kChoice, "info", 0, 0, "error|warn|info|debug",
+     "What the bricks of the volume write to their logs; from their next start on."},
     {"brick.min-free", OptionType::kPercent, "1", 0, 50, "",
-     "A brick with less than this free, of space or of inodes, gets no new files; they go to another brick."},
+     "A brick with less than this free, of space or of inodes, gets no new files; they go to another brick. From its next start on."},
     {"client.attribute-timeout", OptionType::kSeconds, "1", 0, 3600, "",
      "How long the kernel of a mount may keep attributes."},
     {"client.brick-down-timeout", OptionType::kSeconds, "60", 0, 86400, "",
@@ -72,7 +72,7 @@ Explained<std::string> check_number(const OptionInfo& option, std::string_view v
   if (error != std::errc() || end != digits.data() + digits.size() || !std::isfinite(number))
     return bad_value(option, value);
   if (number < option.low || number > option.high) return bad_value(option, value);
-  if (option.type == OptionType::kInteger && number != std::floor(number)) return bad_value(option, value);
+  if (option.type != OptionType::kSeconds && number != std::floor(number)) return bad_value(option, value);
   return std::string(digits);
 }
 

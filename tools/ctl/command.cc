@@ -54,7 +54,11 @@ int run(int argc, const char* const* argv) {
 #ifdef VOLDFS_HAVE_MGMT
   if (mode == "script") place->script = true;
 #endif
-  return print(chosen.action(), as_json);
+  try {
+    return print(chosen.action(), as_json);
+  } catch (const std::exception& error) {  // what another program answered or wrote is not as it should be
+    return print(explain(std::string("The answer was not understood: ") + error.what()), as_json);
+  }
 }
 
 }  // namespace voldfs::ctl

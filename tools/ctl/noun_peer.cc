@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "brick/base/id.h"
 #include "tools/ctl/brick_spec.h"
 #include "tools/ctl/state_source.h"
 

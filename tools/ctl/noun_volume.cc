@@ -47,7 +47,7 @@ Explained<Report> remove(const Place& place, const std::string& name) {
   const auto reading = read_cluster(place, false);
   if (!reading) return explain(reading.error());
   Json fields = {{"volume", name}};
-  if (reading->state["volumes"].contains(name)) fields["volume_id"] = reading->state["volumes"][name].at("map").at("volume");
+  if (reading->state["volumes"].contains(name)) fields["volume_id"] = reading->state["volumes"][name].at("map").at("volume").at("id");
   if (!confirm(place, "Deleting volume will erase all information about the volume. The files stay on its bricks. Do you want to continue?"))
     return declined("delete");
   return changed("delete", name, change_cluster(place, "volume-delete", std::move(fields)));

@@ -22,7 +22,7 @@ namespace voldfs::ctl {
 
 namespace {
 
-constexpr int kReadTimeoutMs = 900;
+constexpr int kReadTimeoutMs = 2000;  // of a daemon that is there; none is noticed at once
 constexpr int kChangeTimeoutMs = 20'000;
 constexpr int kBrickTimeoutMs = 400;
 constexpr int kRetries = 5;

@@ -65,7 +65,7 @@ std::string brick_detail(const Json& brick, const Json& live) {
 std::string volume_info_text(const std::string& name, const Json& volume) {
   const Json& map = volume.at("map");
   const Json& bricks = map.at("bricks");
-  std::string text = " \nVolume Name: " + name + "\nType: Distribute\nVolume ID: " + map.at("volume").get<std::string>() + "\nStatus: " +
+  std::string text = " \nVolume Name: " + name + "\nType: Distribute\nVolume ID: " + map.at("volume").at("id").get<std::string>() + "\nStatus: " +
                      (volume.value("started", false) ? "Started" : "Created") + "\nNumber of Bricks: " + std::to_string(bricks.size()) +
                      "\nTransport-type: tcp\nBricks:\n";
   size_t n = 0;

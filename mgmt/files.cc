@@ -1,0 +1,119 @@
+#include "mgmt/files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include <cstring>
+#include <filesystem>
+
+#include "brick/base/id.h"
+#include "brick/base/unique_fd.h"
+
+namespace voldfs::mgmt {
+
+namespace {
+
+tl::unexpected<std::string> failed(const char* what, const std::string& path) {
+  const int error = errno;
+  return explain(std::string("Could not ") + what + " " + path + ": " + std::strerror(error) + ".");
+}
+
+Result<void> write_all(int fd, std::string_view content) {
+  while (!content.empty()) {
+    const ssize_t n = ::write(fd, content.data(), content.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail_errno();
+    content.remove_prefix(static_cast<size_t>(n));
+  }
+  return {};
+}
+
+std::string checksum(const nlohmann::json& document) {
+  const std::string text = document.dump();
+  char digits[17];
+  snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(XXH3_64bits(text.data(), text.size())));
+  return digits;
+}
+
+}  // namespace
+
+Explained<void> write_file(const std::string& path, std::string_view content, mode_t mode) {
+  // A name of its own: two writers of one file replace it one after the other.
+  const std::string temporary = path + "." + Id::random().hex().substr(0, 8) + ".tmp";
+  unique_fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+  if (!fd) return failed("create", temporary);
+  const auto undo = [&](const char* what) {
+    auto error = failed(what, temporary);
+    ::unlink(temporary.c_str());
+    return error;
+  };
+  if (::fchmod(fd.get(), mode) != 0) return undo("set the mode of");
+  if (auto written = write_all(fd.get(), content); !written) {
+    errno = written.error().code;
+    return undo("write");
+  }
+  if (::fsync(fd.get()) != 0) return undo("flush");
+  if (::rename(temporary.c_str(), path.c_str()) != 0) return undo("put in place");
+  const std::string parent = std::filesystem::path(path).parent_path();
+  const unique_fd directory(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory || ::fsync(directory.get()) != 0) return failed("flush", parent);
+  return {};
+}
+
+Result<std::string> read_file(const std::string& path) {
+  const unique_fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return fail_errno();
+  std::string content;
+  char buffer[65536];
+  for (;;) {
+    const ssize_t n = ::read(fd.get(), buffer, sizeof buffer);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail_errno();
+    if (n == 0) return content;
+    content.append(buffer, static_cast<size_t>(n));
+    if (content.size() > kFileSizeMax) return fail(EFBIG);
+  }
+}
+
+Explained<bool> ensure_file(const std::string& path, std::string_view content, mode_t mode) {
+  struct stat st{};
+  if (::lstat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 07777) == mode) {
+    if (const auto there = read_file(path); there && *there == content) return false;
+  }
+  if (auto made = make_directories(std::filesystem::path(path).parent_path(), 0755); !made) return explain(made.error());
+  if (auto written = write_file(path, content, mode); !written) return explain(written.error());
+  return true;
+}
+
+Explained<void> make_directories(const std::string& path, mode_t mode) {
+  struct stat st{};
+  if (path.empty() || (::stat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode))) return {};
+  if (auto parent = make_directories(std::filesystem::path(path).parent_path(), 0755); !parent) return parent;
+  if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST) return failed("make the directory", path);
+  return {};
+}
+
+std::string document_text(nlohmann::json document) {
+  document.erase("checksum");
+  document["checksum"] = checksum(document);
+  return document.dump(2) + "\n";
+}
+
+Explained<void> write_document(const std::string& path, nlohmann::json document, mode_t mode) {
+  return write_file(path, document_text(std::move(document)), mode);
+}
+
+Result<nlohmann::json> read_document(const std::string& path) {
+  const auto text = read_file(path);
+  if (!text) return fail(text.error());
+  nlohmann::json document = nlohmann::json::parse(*text, nullptr, false);
+  if (!document.is_object() || !document.contains("checksum")) return fail(EBADMSG);
+  const nlohmann::json said = document["checksum"];
+  document.erase("checksum");
+  if (said != checksum(document)) return fail(EBADMSG);
+  return document;
+}
+
+}  // namespace voldfs::mgmt

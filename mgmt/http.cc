@@ -1,0 +1,186 @@
+#include "mgmt/http.h"
+
+#include <httplib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <cstring>
+#include <thread>
+
+#include "brick/base/unique_fd.h"
+#include "mgmt/secret.h"
+
+namespace voldfs::mgmt {
+
+namespace {
+
+constexpr size_t kThreads = 16;
+constexpr time_t kIoTimeoutS = 5;
+
+std::string signature(const std::string& key, const std::string& method, const std::string& target, const std::string& nonce,
+                      const std::string& body) {
+  return to_hex(mac(key, {"voldfs api request", method, target, nonce, body}));
+}
+
+Explained<sockaddr_un> unix_address(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path)
+    return explain("The socket path " + path + " is longer than " + std::to_string(sizeof address.sun_path - 1) + " bytes.");
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  return address;
+}
+
+unique_fd connect_unix(const std::string& path) {
+  const auto address = unix_address(path);
+  if (!address) return {};
+  unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!fd || ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0) return {};
+  return fd;
+}
+
+// cpp-httplib of Debian 12 knows no unix sockets; its accept loop takes any listening one.
+class Listener : public httplib::Server {
+ public:
+  Explained<void> bind_unix(const std::string& path) {
+    const auto address = unix_address(path);
+    if (!address) return explain(address.error());
+    if (connect_unix(path)) return explain("Another voldmgmt listens on " + path + " already.");
+    ::unlink(path.c_str());
+    unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const mode_t before = ::umask(0177);
+    const bool bound = fd && ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) == 0;
+    const int error = errno;
+    ::umask(before);
+    if (!bound || ::listen(fd.get(), 64) != 0)
+      return explain("Could not listen on " + path + ": " + std::strerror(bound ? errno : error) + ".");
+    svr_sock_ = fd.release();
+    return {};
+  }
+};
+
+class UnixClient : public httplib::ClientImpl {
+ public:
+  explicit UnixClient(std::string path) : ClientImpl("localhost", 80), path_(std::move(path)) {}
+
+ protected:
+  bool create_and_connect_socket(Socket& socket, httplib::Error& error) override {
+    unique_fd fd = connect_unix(path_);
+    if (!fd) {
+      error = httplib::Error::Connection;
+      return false;
+    }
+    socket.sock = fd.release();
+    return true;
+  }
+
+ private:
+  const std::string path_;
+};
+
+void set_options(int fd) {
+  const int yes = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);  // not REUSEPORT: a used port is an error
+  ::fcntl(fd, F_SETFD, FD_CLOEXEC);                              // a brick must not keep the port
+}
+
+}  // namespace
+
+struct HttpServer::Impl {
+  Listener server;
+  std::function<Credentials()> credentials;  // null: the unix socket
+  Handler handler;
+  std::thread thread;
+
+  void answer(const httplib::Request& in, httplib::Response& out) {
+    HttpRequest request{in.method, in.path, in.body, {}, !credentials, false};
+    for (const auto& [key, value] : in.params) request.query[key] = value;
+    HttpReply reply{401, "{\"error\":\"This needs a credential: the header Authorization: Bearer TOKEN, with the token that `voldctl peer token` prints on a node.\"}\n"};
+    if (request.local || allowed(in, request)) reply = handler(request);
+    out.status = reply.status;
+    out.set_content(reply.body, reply.type.c_str());
+  }
+
+  bool allowed(const httplib::Request& in, HttpRequest& request) const {
+    const Credentials known = credentials();
+    const std::string given = in.get_header_value("X-Voldfs-Mac");
+    if (!given.empty() && !known.key.empty()) {
+      request.signed_ = same(given, signature(known.key, in.method, in.target, in.get_header_value("X-Voldfs-Nonce"), in.body));
+      return request.signed_;
+    }
+    return !known.token.empty() && same(in.get_header_value("Authorization"), "Bearer " + known.token);
+  }
+
+  void set_up() {
+    server.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
+    server.set_payload_max_length(kRequestSizeMax);
+    server.set_read_timeout(kIoTimeoutS);
+    server.set_write_timeout(kIoTimeoutS);
+    server.set_keep_alive_max_count(1);  // a connection that waits would hold a thread
+    const auto route = [this](const httplib::Request& in, httplib::Response& out) { answer(in, out); };
+    server.Get(".*", route).Post(".*", route).Put(".*", route).Delete(".*", route);
+  }
+
+  void run() {
+    thread = std::thread([this] { server.listen_after_bind(); });
+    while (!server.is_running()) std::this_thread::yield();
+  }
+};
+
+HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+HttpServer::~HttpServer() {
+  impl_->server.stop();
+  impl_->thread.join();
+}
+
+Explained<std::unique_ptr<HttpServer>> HttpServer::on_unix_socket(const std::string& path, Handler handler) {
+  auto impl = std::make_unique<Impl>();
+  impl->handler = std::move(handler);
+  impl->set_up();
+  if (auto bound = impl->server.bind_unix(path); !bound) return explain(bound.error());
+  impl->run();
+  return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
+}
+
+Explained<std::unique_ptr<HttpServer>> HttpServer::on_tcp(const std::string& address, uint16_t port,
+                                                          std::function<Credentials()> credentials, Handler handler) {
+  auto impl = std::make_unique<Impl>();
+  impl->handler = std::move(handler);
+  impl->credentials = std::move(credentials);
+  impl->set_up();
+  impl->server.set_socket_options(set_options);
+  if (!impl->server.bind_to_port(address.c_str(), port))
+    return explain("Could not listen on " + address + ":" + std::to_string(port) +
+                   ": the address is not of this machine, or another program has the port.");
+  impl->run();
+  return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
+}
+
+Explained<HttpReply> http_call(const HttpTarget& target, const std::string& method, const std::string& path,
+                               const std::string& body, int timeout_ms) {
+  std::unique_ptr<httplib::ClientImpl> client;
+  if (!target.unix_socket.empty())
+    client = std::make_unique<UnixClient>(target.unix_socket);
+  else
+    client = std::make_unique<httplib::ClientImpl>(target.address, target.port);
+  const time_t seconds = timeout_ms / 1000, rest_us = timeout_ms % 1000 * 1000;
+  client->set_connection_timeout(std::min<time_t>(seconds, 1), seconds >= 1 ? 0 : rest_us);
+  client->set_read_timeout(seconds, rest_us);
+  client->set_write_timeout(seconds, rest_us);
+  client->set_socket_options(set_options);
+  httplib::Headers headers;
+  if (!target.key.empty()) {
+    const std::string nonce = to_hex(random_bytes(16));
+    headers = {{"X-Voldfs-Nonce", nonce}, {"X-Voldfs-Mac", signature(target.key, method, path, nonce, body)}};
+  }
+  const auto result = method == "GET" ? client->Get(path.c_str(), headers) : client->Post(path.c_str(), headers, body, "application/json");
+  if (!result) {
+    const std::string where = target.unix_socket.empty() ? target.address + ":" + std::to_string(target.port) : target.unix_socket;
+    return explain("No answer from voldmgmt at " + where + " (" + httplib::to_string(result.error()) + ").");
+  }
+  return HttpReply{result->status, result->body, result->get_header_value("Content-Type")};
+}
+
+}  // namespace voldfs::mgmt

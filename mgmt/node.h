@@ -1,0 +1,126 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "mgmt/cluster_state.h"
+#include "mgmt/consensus.h"
+#include "mgmt/http.h"
+#include "mgmt/identity.h"
+
+namespace voldfs::mgmt {
+
+struct NodeOptions {
+  std::string state_dir = "/var/lib/voldfs";
+  std::string conf_dir = "/etc/voldfs";
+  std::string run_dir = "/run/voldfs";
+  std::string name;                 // HOST in HOST:/PATH
+  std::string address;              // where peers and clients reach this node; a literal
+  uint16_t api_port = 24107;
+  uint16_t raft_port = 24106;
+  uint16_t brick_port_first = 24200;
+  uint16_t map_port = 24108;        // where bricks of this node answer with their maps; 0: nowhere
+  uint32_t election_ms = 1000;
+};
+
+// How much the answer of a read is worth.
+struct Knowledge {
+  bool led = false;     // a majority is in contact with a leader that this node follows
+  int64_t age_ms = 0;   // since that was so last; -1: not since this daemon started
+};
+
+// One node of the cluster: its identity, its copy of the state, its part in the log. Any thread.
+class Node : private StateMachine {
+ public:
+  static Explained<std::unique_ptr<Node>> start(NodeOptions options);
+  ~Node() override;
+
+  const NodeOptions& options() const { return options_; }
+  std::shared_ptr<const ClusterState> state() const;
+  Knowledge knowledge() const;
+  Identity identity() const;
+  ConsensusStatus log_status() const;
+  HttpServer::Credentials credentials() const;
+  bool leading() const;
+
+  // Commits one command of the state machine (cluster_state.h), here or at the leader, and returns its result. Without a
+  // majority it is refused at once, with the missing peers; its outcome is in doubt only if the error says so.
+  Json commit(Json command);
+  // What the leader does with a command that another node passes on.
+  Json commit_here(Json command);
+
+  // peer probe: takes the node at address:port into this cluster. `token` is the other's, or empty if both have
+  // the same secret already.
+  Explained<Json> probe(const std::string& address, uint16_t port, const std::string& token);
+  // The other side of a probe (sealed with this node's token or secret).
+  Explained<Json> answer_probe(const Json& request);
+  // A peer that lost its memory asks for a new voter number.
+  Explained<Json> renew_peer(const Json& request);
+  // peer recover: goes on without the peers named, whose votes are lost for good.
+  Explained<Json> recover(const std::vector<std::string>& lost);
+
+  // One request to a peer, signed.
+  Explained<Json> call_peer(const Peer& peer, const std::string& method, const std::string& path, const Json& body, int timeout_ms) const;
+  std::vector<std::string> unreachable_peers() const;
+
+  // Called after every change of the state, on the log's thread: only to wake somebody.
+  void on_change(std::function<void()> changed);
+
+ private:
+  explicit Node(NodeOptions options) : options_(std::move(options)) {}
+
+  void apply(uint64_t index, std::string_view command) override;
+  void caught_up() override;
+  std::string snapshot() override;
+  Explained<void> restore(std::string_view snapshot) override;
+  void publish();
+
+  Explained<void> open();
+  Explained<void> open_log(bool recover = false);
+  Explained<void> begin_again(const std::string& why);
+  Explained<void> set_log_aside(const char* suffix);
+  ConsensusOptions log_options(const Identity& identity) const;
+  Explained<void> save(const Identity& identity);
+  Explained<void> save_secret(const std::string& secret);
+  std::string log_dir() const { return options_.state_dir + "/log"; }
+  Peer self(const Identity& identity) const;
+  std::shared_ptr<Consensus> log() const;
+  Explained<void> close_log();
+  std::optional<Endpoint> resolve(uint64_t voter) const;
+  Peer contact(uint64_t voter) const;
+
+  void drive();                 // the driver's thread
+  void drive_members(const ConsensusStatus& status);
+  void ask_for_renewal();
+  void note_membership();
+  bool log_touched() const;
+
+  const NodeOptions options_;
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;              // with mutex_
+  Identity identity_;                         // guarded by mutex_
+  std::string secret_;                        // guarded by mutex_
+  std::shared_ptr<const ClusterState> state_ = std::make_shared<ClusterState>();  // guarded by mutex_
+  std::shared_ptr<Consensus> log_;            // guarded by mutex_; null while it is being changed
+  std::function<void()> changed_;             // guarded by mutex_
+  // What the log has made so far; the log's thread alone, or change_log_ while there is no log. While a log is read again
+  // from its beginning, this is the past, and state_ is what was known when the daemon ended.
+  ClusterState machine_;
+  bool live_ = false;                         // as machine_: it has caught up once, and is published from then on
+  std::atomic<bool> log_is_blank_{true};      // machine_ has no cluster yet
+  bool stopping_ = false;                     // guarded by mutex_
+  std::mutex change_log_;                     // one at a time opens or closes the log; before mutex_
+  std::atomic<ino_t> log_inode_{0};           // written under change_log_
+  std::thread driver_;
+};
+
+// A command with a new id.
+Json new_command(const std::string& op, Json fields = Json::object());
+
+}  // namespace voldfs::mgmt

@@ -1,0 +1,257 @@
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <future>
+#include <thread>
+
+#include "brick/base/clock.h"
+#include "mgmt/node.h"
+#include "mgmt/secret.h"
+
+// Commands of the cluster, and the ones that change who it is made of.
+
+namespace voldfs::mgmt {
+
+namespace {
+
+constexpr auto kCommitTimeout = std::chrono::seconds(10);
+constexpr int kForwardTimeoutMs = 12'000;
+constexpr int kElectionPatience = 4;     // election times that a change waits for a leader to be chosen
+constexpr int kProbeTimeoutMs = 3000;
+constexpr int kJoinTimeoutMs = 15'000;
+
+Json refusal(std::string sentence) { return {{"ok", false}, {"error", std::move(sentence)}}; }
+
+}  // namespace
+
+Json Node::commit_here(Json command) {
+  const auto running = log();
+  if (!running) return refusal("The node is changing its part in the cluster. Try again in a moment.");
+  auto done = std::make_shared<std::promise<Outcome>>();
+  auto future = done->get_future();
+  running->propose(command.dump(), [done](Outcome outcome) { done->set_value(outcome); });
+  const Outcome outcome = future.wait_for(kCommitTimeout) == std::future_status::ready ? future.get() : Outcome::kUnknown;
+  const auto id = Id::parse(command.value("id", ""));
+  if (outcome == Outcome::kCommitted && id) {
+    const auto known = state();
+    if (const Json* result = known->result_of(*id)) return *result;
+  }
+  Json result = outcome == Outcome::kNotLeading
+                    ? refusal("This node does not lead the cluster.")
+                    : refusal("The cluster lost its leader while it took the change: the change has happened, or not, on all nodes alike. "
+                              "Try it again: the same command is never done twice.");
+  result[outcome == Outcome::kNotLeading ? "not_leading" : "in_doubt"] = true;
+  return result;
+}
+
+Json Node::commit(Json command) {
+  const int64_t patience_until = boottime_ms() + kElectionPatience * int64_t{options_.election_ms};
+  std::vector<std::string> missing;
+  bool looked = false;
+  for (;;) {
+    const ConsensusStatus status = log_status();
+    const auto known = state();
+    if (status.leading) {
+      Json result = commit_here(command);
+      if (!result.value("not_leading", false)) return result;
+    } else if (const Peer* leader = status.leader ? known->peer_of_voter(status.leader) : nullptr) {
+      auto result = call_peer(*leader, "POST", "/v1/local/commit", command, kForwardTimeoutMs);
+      if (result && !result->value("not_leading", false)) return *result;
+    } else {
+      // Nobody leads: an election is under way, or there is no majority, which is said at once.
+      if (!std::exchange(looked, true)) missing = unreachable_peers();
+      size_t voters = 0, lost = 0;
+      for (const auto& [id, peer] : known->peers) {
+        const bool votes = peer.role == PeerRole::kVoter && !known->retired.contains(peer.voter);
+        voters += votes;
+        lost += votes && std::find(missing.begin(), missing.end(), peer.name) != missing.end();
+      }
+      if (voters > 0 && (voters - lost) * 2 <= voters) break;
+    }
+    if (boottime_ms() > patience_until) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  if (missing.empty()) missing = unreachable_peers();
+  std::string names;
+  for (const std::string& name : missing) names += (names.empty() ? "" : ", ") + name;
+  Json result = refusal("Nothing was changed: a change needs a majority of the voters, and " +
+                        (names.empty() ? "they have not agreed on a leader yet. Try again in a moment."
+                                       : "these peers do not answer: " + names + ". Start voldmgmt there; if they are lost for good: voldctl peer recover."));
+  result["missing"] = missing;
+  return result;
+}
+
+// Probe, of this side: ask the node who it is, hand it the cluster's secret and its place, then commit. A node that was
+// handed a place that was never committed waits, and takes another.
+Explained<Json> Node::probe(const std::string& address, uint16_t port, const std::string& token) {
+  const Identity me = identity();
+  const std::string secret = credentials().key;
+  std::string key = secret;
+  if (!token.empty()) {
+    auto given = from_hex(token);
+    if (!given || given->size() != kClusterSecretSize) return explain("The token has 64 hexadecimal digits: `voldctl peer token` prints it on the node that is to join.");
+    key = *given;
+  }
+  const auto ask = [&](const Json& body) -> Explained<Json> {
+    const Json message = {{"sealed", to_hex(seal(key, "voldfs probe", body.dump()))}};
+    const auto reply = http_call({"", address, port, key}, "POST", "/v1/local/probe", message.dump(), kProbeTimeoutMs);
+    if (!reply) return explain(reply.error());
+    if (reply->status == 401)
+      return explain("The node at " + address + ":" + std::to_string(port) + " does not know this cluster's secret: run `voldctl peer token` there, and " +
+                     "`voldctl peer probe " + address + " --token=TOKEN` here, or copy /etc/voldfs/secret to it.");
+    const Json json = Json::parse(reply->body, nullptr, false);
+    if (!json.is_object()) return explain("The node at " + address + " did not answer as a voldmgmt does.");
+    if (json.contains("error")) return explain(json.value("error", ""));
+    return json;
+  };
+  auto there = ask({{"step", "who"}, {"cluster", me.cluster.uuid()}});
+  if (!there) return explain(there.error());
+  auto peer = peer_from_json(there->value("peer", Json()));
+  if (!peer) return explain(peer.error());
+  peer->address = address;
+  peer->api_port = port;
+  if (peer->id == me.node) return explain("This is the node itself.");
+  const auto known = state();
+  if (const Peer* old = known->peer(peer->id); old && old->voter == peer->voter)
+    return Json{{"ok", true}, {"already", true}, {"peer", peer_to_json(*old)}};
+  Json contacts = Json::array();
+  for (const auto& [id, other] : known->peers) {
+    if (!known->retired.contains(other.voter)) contacts.push_back(peer_to_json(other));
+  }
+  if (contacts.empty()) return explain("This node's own cluster is not ready yet. Try again in a moment.");
+  // Refused here, so that the node is not torn from its own cluster for nothing.
+  ClusterState trial = *known;
+  if (const Json tried = trial.apply(new_command("peer-add", {{"peer", peer_to_json(*peer)}})); !tried.value("ok", false))
+    return explain(tried.value("error", ""));
+  auto joined = ask({{"step", "join"}, {"cluster", me.cluster.uuid()}, {"incarnation", me.incarnation.uuid()},
+                     {"secret", to_hex(secret)}, {"contacts", std::move(contacts)}, {"peer", peer_to_json(*peer)}});
+  if (!joined) return explain(joined.error());
+  peer->voter = joined->at("voter").get<uint64_t>();
+  Json result = commit(new_command("peer-add", {{"peer", peer_to_json(*peer)}}));
+  if (!result.value("ok", false)) return explain(result.value("error", ""));
+  // A member that is not up to date yet does not count; say so only if it takes long.
+  const int64_t deadline = boottime_ms() + kJoinTimeoutMs;
+  bool caught_up = false;
+  while (!caught_up && boottime_ms() < deadline) {
+    Peer named = *peer;
+    const auto ping = call_peer(named, "GET", "/v1/local/ping", nullptr, kProbeTimeoutMs);
+    caught_up = ping && ping->value("version", uint64_t{0}) >= result.value("version", uint64_t{0});
+    if (!caught_up) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  result["peer"] = peer_to_json(*peer);
+  result["caught_up"] = caught_up;
+  return result;
+}
+
+// Probe, of the other side.
+Explained<Json> Node::answer_probe(const Json& request) {
+  const auto sealed = from_hex(request.value("sealed", ""));
+  const auto opened = sealed ? open_sealed(credentials().key, "voldfs probe", *sealed) : sealed;
+  if (!opened) return explain(opened.error());
+  const Json body = Json::parse(*opened);
+  const auto cluster = Id::parse(body.at("cluster").get<std::string>());
+  if (!cluster) return explain("The probe names no cluster.");
+  const std::lock_guard change(change_log_);
+  Identity me = identity();
+  const auto known = state();
+  const bool member = me.cluster == *cluster && me.standing == Identity::Standing::kMember;
+  if (!member) {
+    const bool waiting = me.standing == Identity::Standing::kJoining && known->peers.empty();
+    if (!waiting && (known->peers.size() > 1 || !known->volumes.empty()))
+      return explain("The node " + me.name + " is part of another cluster, with " + std::to_string(known->peers.size()) + " peers and " +
+                     std::to_string(known->volumes.size()) + " volumes: detach it there first, or delete its volumes.");
+  }
+  if (body.at("step") == "who" || member) return Json{{"peer", peer_to_json(self(me))}, {"voter", me.voter}};
+
+  const auto secret = from_hex(body.at("secret").get<std::string>());
+  const auto incarnation = Id::parse(body.at("incarnation").get<std::string>());
+  if (!secret || secret->size() != kClusterSecretSize || !incarnation) return explain("The probe carries no secret.");
+  me.cluster = *cluster;
+  me.incarnation = *incarnation;
+  me.voter = random_voter();
+  me.standing = Identity::Standing::kJoining;
+  me.contacts.clear();
+  me.contact_api_ports.clear();
+  for (const Json& entry : body.at("contacts")) {
+    const auto peer = peer_from_json(entry);
+    if (!peer) return explain(peer.error());
+    me.contacts[peer->voter] = {peer->address, peer->raft_port};
+    me.contact_api_ports[peer->voter] = peer->api_port;
+  }
+  static_cast<void>(close_log());
+  if (auto aside = set_log_aside("former"); !aside) return explain(aside.error());
+  if (auto saved = save(me); !saved) return explain(saved.error());
+  if (auto saved = save_secret(*secret); !saved) return explain(saved.error());
+  {
+    const std::lock_guard lock(mutex_);
+    identity_ = me;
+    secret_ = *secret;
+    state_ = std::make_shared<const ClusterState>();
+  }
+  if (auto opened_log = open_log(); !opened_log) return explain(opened_log.error());
+  spdlog::info("joining cluster={} voter={}", me.cluster.uuid(), me.voter);
+  return Json{{"peer", peer_to_json(self(me))}, {"voter", me.voter}};
+}
+
+Explained<Json> Node::renew_peer(const Json& request) {
+  const auto id = Id::parse(request.at("peer").get<std::string>());
+  const auto known = state();
+  const Peer* peer = id ? known->peer(*id) : nullptr;
+  if (!peer) return explain("This node is not a peer of the cluster any more.");
+  const auto voter = request.at("voter").get<uint64_t>();
+  if (peer->voter == voter) return Json{{"ok", true}};
+  const ConsensusStatus status = log_status();
+  if (status.leader == 0 || status.leader == peer->voter) {
+    // Of two voters, the one that has its memory holds every committed entry: each was acknowledged by both.
+    const uint64_t mine = identity().voter;
+    size_t voters = 0;
+    bool only_us = true;
+    for (const Member& member : status.members) {
+      if (member.role != MemberRole::kVoter) continue;
+      ++voters;
+      only_us = only_us && (member.voter == mine || member.voter == peer->voter);
+    }
+    if (voters == 2 && only_us) {
+      spdlog::warn("goes on alone lost={} reason=\"the other of two voters lost its memory\"", peer->name);
+      const std::lock_guard change(change_log_);
+      static_cast<void>(close_log());
+      if (auto opened = open_log(true); !opened) return explain(opened.error());
+    }
+  }
+  return commit(new_command("peer-renew", {{"peer", id->uuid()}, {"voter", voter}}));
+}
+
+Explained<Json> Node::recover(const std::vector<std::string>& lost) {
+  const auto known = state();
+  Json ids = Json::array();
+  std::set<Id> gone;
+  for (const std::string& name : lost) {
+    const Peer* peer = known->peer_named(name);
+    if (!peer) return explain("There is no peer " + name + ".");
+    if (peer->id == identity().node) return explain("Run this on a node that is not lost.");
+    ids.push_back(peer->id.uuid());
+    gone.insert(peer->id);
+  }
+  if (log_status().leader != 0)
+    return explain("The cluster has a majority: nothing needs to be recovered. To remove a peer: voldctl peer detach.");
+  const auto missing = unreachable_peers();
+  for (const auto& [id, peer] : known->peers) {
+    const bool silent = std::find(missing.begin(), missing.end(), peer.name) != missing.end();
+    if (gone.contains(id) && !silent)
+      return explain("Peer " + peer.name + " answers, so it is not lost. Recovering without it would split the cluster in two.");
+    if (!gone.contains(id) && id != identity().node && peer.role == PeerRole::kVoter && !known->retired.contains(peer.voter))
+      return explain("Peer " + peer.name + " is a voter too, and was not named as lost: recover only if this node is the last one.");
+  }
+  {
+    const std::lock_guard change(change_log_);
+    static_cast<void>(close_log());
+    if (auto opened = open_log(true); !opened) return explain(opened.error());
+  }
+  const int64_t deadline = boottime_ms() + 20 * int64_t{options_.election_ms};
+  while (!leading() && boottime_ms() < deadline) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  // With everything that was in this node's log, then without the lost: a new incarnation of the maps, so that a lost
+  // peer that comes back after all is recognized.
+  return commit_here(new_command("cluster-replace", {{"lost", std::move(ids)}, {"incarnation", Id::random().uuid()}}));
+}
+
+}  // namespace voldfs::mgmt

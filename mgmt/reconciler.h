@@ -1,0 +1,61 @@
+#pragma once
+
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+
+#include "mgmt/node.h"
+#include "mgmt/supervisor.h"
+
+namespace voldfs::mgmt {
+
+// Brings this node to the state of the cluster: derived files and bricks' processes. Idempotent; runs after every change
+// and once a second, so that a file that was removed or edited is back by itself. What does not work is tried again.
+//
+//   STATE/state.json                 the state, for readers when no daemon runs
+//   STATE/maps/VOLUME.json[.secret]  for mounts and bricks of this node
+//   CONF/bricks/ID.conf              flags of voldbrick
+class Reconciler {
+ public:
+  Reconciler(Node& node, Supervisor::Options supervisor);
+  ~Reconciler();
+  void wake();
+  // Of this node's bricks: what is in the way of one. Any thread.
+  std::map<Id, std::string> troubles() const;
+
+ private:
+  struct Signature {
+    ino_t inode = 0;
+    int64_t size = 0, changed_ns = 0;
+    bool operator==(const Signature&) const = default;
+  };
+  struct Derived {
+    Signature signature;
+    uint64_t source = 0;  // version that it was made from
+  };
+
+  void run();
+  void pass();
+  void write_derived(const std::string& path, uint64_t source, mode_t mode, const std::function<std::string()>& content);
+  void write_maps(const ClusterState& state);
+  void write_state(const ClusterState& state);
+  void run_bricks(const ClusterState& state);
+  void run_brick(const ClusterState& state, const Volume& volume, const dht::BrickEntry& brick);
+  void remove_strays(const std::set<std::string>& maps, const std::set<Id>& bricks);
+  std::string conf_path(const Id& brick) const;
+  static std::optional<Signature> signature_of(const std::string& path);
+
+  Node& node_;
+  Supervisor supervisor_;                     // the thread's
+  std::map<std::string, Derived> derived_;    // the thread's
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;              // with mutex_
+  bool changed_ = true, stopping_ = false;    // guarded by mutex_
+  std::map<Id, std::string> troubles_;        // guarded by mutex_
+  std::thread thread_;
+};
+
+}  // namespace voldfs::mgmt

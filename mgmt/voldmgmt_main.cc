@@ -1,0 +1,138 @@
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <gflags/gflags.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <sys/file.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include <climits>
+
+#include "brick/base/unique_fd.h"
+#include "mgmt/api.h"
+#include "mgmt/files.h"
+
+// voldmgmt: the management daemon of a node. Bricks that it started outlive it, however it ends.
+
+DEFINE_string(listen, "", "ADDRESS:PORT of the HTTP API; the address, a literal, is where peers and clients reach this node");
+DEFINE_int32(raft_port, 0, "port of the replicated log, on the same address (0: one below the API's)");
+DEFINE_int32(brick_port_first, 24200, "first port given to bricks of this node");
+DEFINE_int32(map_port, 24108, "port of this node on which its bricks answer with their volume's map; 0: none");
+DEFINE_string(name, "", "name of this node, the HOST of HOST:/PATH (default: the host name; with --listen=127.x, the address)");
+DEFINE_string(state_dir, "/var/lib/voldfs", "directory of the log and of what is derived from it");
+DEFINE_string(conf_dir, "/etc/voldfs", "directory of this node's identity and secret, and of the bricks' flags");
+DEFINE_string(run_dir, "/run/voldfs", "directory of the control socket, voldmgmt.socket");
+DEFINE_string(log_dir, "/var/log/voldfs", "directory of the logs of bricks that this daemon starts");
+DEFINE_string(voldbrick, "", "program that serves a brick (default: beside this program)");
+DEFINE_string(brick_manager, "auto", "who runs bricks: systemd (voldbrick@ID.service), fork (sessions of their own), auto");
+DEFINE_int32(election_ms, 1000, "after how long without a leader, in milliseconds, another is chosen");
+
+static bool valid_port(const char*, int32_t value) { return value >= 0 && value <= 65535; }
+DEFINE_validator(raft_port, &valid_port);
+DEFINE_validator(map_port, &valid_port);
+DEFINE_validator(brick_port_first, &valid_port);
+DEFINE_validator(brick_manager, [](const char*, const std::string& value) { return value == "auto" || value == "systemd" || value == "fork"; });
+DEFINE_validator(election_ms, [](const char*, int32_t value) { return value >= 100 && value <= 60'000; });
+
+namespace {
+
+using namespace voldfs;
+
+Explained<mgmt::NodeOptions> node_options() {
+  mgmt::NodeOptions options;
+  options.state_dir = FLAGS_state_dir;
+  options.conf_dir = FLAGS_conf_dir;
+  options.run_dir = FLAGS_run_dir;
+  const size_t colon = FLAGS_listen.rfind(':');
+  if (colon == std::string::npos) return explain("--listen=ADDRESS:PORT is needed: the address of this node, and its port, by default 24107.");
+  options.address = FLAGS_listen.substr(0, colon);
+  if (options.address.starts_with('[') && options.address.ends_with(']')) options.address = options.address.substr(1, options.address.size() - 2);
+  in6_addr parsed{};
+  if (::inet_pton(AF_INET, options.address.c_str(), &parsed) != 1 && ::inet_pton(AF_INET6, options.address.c_str(), &parsed) != 1)
+    return explain("--listen: \"" + options.address + "\" is no address literal.");
+  const int port = std::atoi(FLAGS_listen.c_str() + colon + 1);
+  if (port < 2 || port > 65535) return explain("--listen: \"" + FLAGS_listen.substr(colon + 1) + "\" is no port.");
+  options.api_port = static_cast<uint16_t>(port);
+  options.raft_port = static_cast<uint16_t>(FLAGS_raft_port ? FLAGS_raft_port : port - 1);
+  options.brick_port_first = static_cast<uint16_t>(FLAGS_brick_port_first);
+  options.map_port = static_cast<uint16_t>(FLAGS_map_port);
+  options.election_ms = static_cast<uint32_t>(FLAGS_election_ms);
+  char host[HOST_NAME_MAX + 1] = {};
+  ::gethostname(host, sizeof host - 1);
+  options.name = !FLAGS_name.empty() ? FLAGS_name : options.address.starts_with("127.") ? options.address : host;
+  if (!mgmt::valid_name(options.name)) return explain("\"" + options.name + "\" is no name for a node: say --name=NAME.");
+  return options;
+}
+
+mgmt::Supervisor::Options supervisor_options() {
+  mgmt::Supervisor::Options options;
+  options.log_dir = FLAGS_log_dir;
+  options.program = FLAGS_voldbrick;
+  if (options.program.empty()) {
+    char self[PATH_MAX] = {};
+    const ssize_t n = ::readlink("/proc/self/exe", self, sizeof self - 1);
+    options.program = std::string(self, n > 0 ? static_cast<size_t>(n) : 0);
+    options.program.resize(options.program.rfind('/') + 1);
+    options.program += "voldbrick";
+  }
+  // A daemon that systemd itself runs leaves the bricks to it.
+  options.systemd = FLAGS_brick_manager == "systemd" || (FLAGS_brick_manager == "auto" && ::sd_booted() > 0 && ::getenv("INVOCATION_ID"));
+  return options;
+}
+
+// One daemon a state directory.
+Explained<unique_fd> lock_state(const std::string& directory) {
+  if (auto made = mgmt::make_directories(directory, 0700); !made) return explain(made.error());
+  unique_fd fd(::open((directory + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!fd || ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return explain("Another voldmgmt uses " + directory + ".");
+  return fd;
+}
+
+Explained<void> serve(const sigset_t& ends) {
+  const auto options = node_options();
+  if (!options) return explain(options.error());
+  const auto lock = lock_state(options->state_dir);
+  if (!lock) return explain(lock.error());
+  auto node = mgmt::Node::start(*options);
+  if (!node) return explain(node.error());
+  mgmt::Reconciler reconciler(**node, supervisor_options());
+  (*node)->on_change([&] { reconciler.wake(); });
+  mgmt::Api api(**node, reconciler);
+  const auto handler = [&](const mgmt::HttpRequest& request) { return api.handle(request); };
+  auto local = mgmt::HttpServer::on_unix_socket(options->run_dir + "/voldmgmt.socket", handler);
+  if (!local) return explain(local.error());
+  auto remote = mgmt::HttpServer::on_tcp(options->address, options->api_port, [&] { return (*node)->credentials(); }, handler);
+  if (!remote) return explain(remote.error());
+  spdlog::info("serving node={} name={} listen={} raft_port={}", (*node)->identity().node.uuid(), options->name, FLAGS_listen, options->raft_port);
+  ::sd_notify(0, "READY=1");
+  int signal = 0;
+  ::sigwait(&ends, &signal);
+  ::sd_notify(0, "STOPPING=1");
+  spdlog::info("ending signal={}", signal);
+  (*node)->on_change(nullptr);
+  return {};
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  gflags::SetUsageMessage("voldmgmt --listen=ADDRESS:PORT: the management daemon of a node");
+  gflags::SetVersionString(VOLDFS_VERSION);
+  gflags::ParseCommandLineFlags(&argc, &argv, true);
+  if (argc > 1) {
+    std::fprintf(stderr, "voldmgmt: \"%s\" was not understood; see voldmgmt --help.\n", argv[1]);
+    return 2;
+  }
+  ::signal(SIGPIPE, SIG_IGN);
+  sigset_t ends;
+  ::sigemptyset(&ends);
+  ::sigaddset(&ends, SIGTERM);
+  ::sigaddset(&ends, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &ends, nullptr);  // before the first thread
+  if (const auto served = serve(ends); !served) {
+    std::fprintf(stderr, "voldmgmt: %s\n", served.error().c_str());
+    return 1;
+  }
+  return 0;
+}
