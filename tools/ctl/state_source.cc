@@ -137,6 +137,9 @@ Explained<Json> post(const Place& place, const std::string& path, const Json& bo
 }
 
 Explained<Json> change_cluster(const Place& place, const std::string& op, Json fields) {
+  // Asked first, so that "nothing was changed" can be said for sure.
+  if (!mgmt::http_call(target_of(place), "GET", "/healthz", "", kReadTimeoutMs))
+    return explain("Nothing was changed: voldmgmt does not run on this node. Start it: systemctl start voldmgmt.");
   const Json command = mgmt::new_command(op, std::move(fields));
   for (int i = 0;; ++i) {
     const auto reply = mgmt::http_call(target_of(place), "POST", "/v1/commands", command.dump(), kChangeTimeoutMs);
@@ -145,8 +148,6 @@ Explained<Json> change_cluster(const Place& place, const std::string& op, Json f
       if (json.value("ok", false)) return json;
       return explain(json.value("error", "voldmgmt refused it without a reason."));
     }
-    if (i == 0 && !reply && ::access((place.run_dir + "/voldmgmt.socket").c_str(), F_OK) != 0)
-      return explain("Nothing was changed: voldmgmt does not run on this node. Start it: systemctl start voldmgmt.");
     if (i == kRetries) {
       if (json.is_object()) return explain(json.value("error", ""));
       return explain("voldmgmt does not answer: " + reply.error() + " If it ended while it worked, the change has happened or not, on all nodes alike.");
