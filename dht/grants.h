@@ -1,12 +1,15 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
 #include <span>
 
+#include "brick/base/clock.h"
 #include "brick/base/id.h"
 #include "brick/wire/message.h"
 
@@ -48,6 +51,14 @@ class Grants {
   // The brick has asked for the object back. After this call no worker delivers an older word about it with a
   // validity; what has been delivered is for the caller to take back from the kernel, before it acknowledges.
   void recalled(uint16_t brick, const Id& object, uint64_t sequence);
+  // A page of entries with validity was handed over. The kernel dates its names when it links them, not when it asked
+  // (fs/fuse/readdir.c, fuse_direntplus_link): a recall right behind it has to be repeated.
+  void delivered_page() { page_ms_.store(boottime_ms(), std::memory_order_relaxed); }
+  // How long a recall waits before it takes names back once more, ms; 0: no page was handed over lately.
+  int64_t page_settles_in_ms() const {
+    return std::max<int64_t>(0, page_ms_.load(std::memory_order_relaxed) + kPageSettleMs - boottime_ms());
+  }
+
   // The brick has forgotten what it granted, or may have recalled without being heard.
   void dropped(uint16_t brick);
 
@@ -74,6 +85,8 @@ class Grants {
   const Brick* find(uint16_t brick) const;  // REQUIRES: mutex_
   Brick& brick(uint16_t ordinal);           // REQUIRES: mutex_, alone
 
+  static constexpr int64_t kPageSettleMs = 10;
+  std::atomic<int64_t> page_ms_{-kPageSettleMs};
   mutable std::shared_mutex mutex_;
   std::array<std::unique_ptr<Brick>, wire::kOrdinalMax + 1> bricks_;  // guarded by mutex_
 };

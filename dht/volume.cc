@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <thread>
 #include <utility>
 
 #include <spdlog/spdlog.h>
@@ -167,7 +168,13 @@ void Volume::Impl::take_back(uint16_t ordinal, const wire::RecallBody& recall) {
   grants.recalled(ordinal, recall.object, recall.object_sequence);
   Caches* const held = caches.load();
   if (!held) return;
-  if (recall.what & (wire::kRecallEntry | wire::kRecallEntries)) held->drop_names(recall.object);
+  if (recall.what & (wire::kRecallEntry | wire::kRecallEntries)) {
+    held->drop_names(recall.object);
+    if (const int64_t settles_ms = grants.page_settles_in_ms(); settles_ms > 0) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(settles_ms));
+      held->drop_names(recall.object);
+    }
+  }
   if (recall.what & (wire::kRecallAttr | wire::kRecallData))
     if (const NodePtr node = nodes.find(recall.object)) held->drop_attributes(node);
 }
@@ -228,8 +235,10 @@ Result<void> Volume::Impl::adopt_map(std::string_view json) {
 Result<void> Volume::Impl::fetch_map(uint16_t ordinal) {
   client::BrickClient* brick = this->brick(ordinal);
   if (!brick) return fail(EIO);
-  auto reply = brick->call(wire::Request(wire::Op::kMapGet), Caller{});
-  if (!reply) return fail(reply.error());
+  Caller quick;
+  quick.only_if_up = true;  // whoever asks for the map on the way to another brick does not wait for this one
+  auto reply = brick->call(wire::Request(wire::Op::kMapGet), quick);
+  if (!reply) return fail(reply.error().code == EHOSTDOWN ? EIO : reply.error().code);
   return adopt_map({reinterpret_cast<const char*>(reply->data.data()), reply->data.size()});
 }
 
@@ -254,7 +263,9 @@ void Volume::Impl::reclaim_all(uint16_t ordinal, bool lost) {
     for (const auto& [key, weak] : held_)
       if (auto what = weak.lock()) held.push_back(std::move(what));
   }
+  reclaiming = true;
   for (const auto& what : held) what->reclaim(ordinal, lost);
+  reclaiming = false;
 }
 
 void Volume::Impl::set_lock_granted(std::function<void(const wire::LockBody&)> take) {

@@ -58,6 +58,17 @@ Result<Entry> Volume::getattr(const NodePtr& node, const OpenFilePtr& file, cons
   return entry_of_node(*impl_, node, reply, brick);
 }
 
+namespace {
+
+// The kernel takes the attributes of an answer to SETATTR and LINK without asking whether it was told meanwhile to drop
+// them (fs/fuse/dir.c: no attr_version there): they are not to be kept.
+Result<Entry> not_to_be_kept(Result<Entry> entry) {
+  if (entry) entry->attr_grants.clear();
+  return entry;
+}
+
+}  // namespace
+
 Result<Entry> Volume::setattr(const NodePtr& node, const OpenFilePtr& file, const wire::Attr& attr, uint32_t valid, const Caller& caller) {
   wire::SetattrBody body{};
   body.valid = valid;
@@ -70,7 +81,7 @@ Result<Entry> Volume::setattr(const NodePtr& node, const OpenFilePtr& file, cons
           return wire::Request(wire::Op::kSetattr, body);
         },
         caller);
-    return entry_of_node(*impl_, node, reply, file->brick());
+    return not_to_be_kept(entry_of_node(*impl_, node, reply, file->brick()));
   }
   uint16_t brick = 0;
   const auto reply = change_object(
@@ -80,8 +91,8 @@ Result<Entry> Volume::setattr(const NodePtr& node, const OpenFilePtr& file, cons
         return wire::Request(wire::Op::kSetattr, body);
       },
       caller, &brick);
-  if (reply && node->is_directory()) return impl_->stat_directory(node, caller);
-  return entry_of_node(*impl_, node, reply, brick);
+  if (reply && node->is_directory()) return not_to_be_kept(impl_->stat_directory(node, caller));
+  return not_to_be_kept(entry_of_node(*impl_, node, reply, brick));
 }
 
 Result<std::string> Volume::readlink(const NodePtr& node, const Caller& caller) {

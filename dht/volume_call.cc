@@ -23,7 +23,7 @@ Result<void> Volume::Impl::stamp(uint16_t ordinal, wire::Request& request) {
 
 Result<wire::Reply> Volume::Impl::call(uint16_t ordinal, wire::Request request, const Caller& caller,
                                        wire::Reply* refusal, std::span<std::byte> data_into) {
-  if (map_behind_.load(std::memory_order_relaxed) != 0) catch_up_map();
+  if (map_behind_.load(std::memory_order_relaxed) != 0 && !reclaiming) catch_up_map();
   client::BrickClient* brick = this->brick(ordinal);
   if (!brick) return fail(EIO);
   for (int tries = 0; tries < kRetriesMax; ++tries) {

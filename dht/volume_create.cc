@@ -106,7 +106,8 @@ Result<Created> Volume::create(const NodePtr& dir, std::string_view name, uint32
   const auto make_exclusive = [&](const wire::DirRef& ref) {
     return wire::Request(wire::Op::kCreate, wire::CreateBody{ref, id, mode, flags | O_EXCL}, name);
   };
-  const auto open_existing = [&](const Entry& entry) -> Result<Created> {
+  const auto open_existing = [&](Entry entry) -> Result<Created> {
+    entry.attr_grants.clear();  // as in setattr: the kernel would keep them beyond a recall
     if (flags & O_EXCL) return fail(EEXIST);
     if (entry.node->is_directory()) return fail(EISDIR);
     auto file = open(entry.node, flags & ~static_cast<uint32_t>(O_CREAT | O_EXCL), caller);

@@ -12,6 +12,9 @@
 
 #include "dht/volume.h"
 
+// Set on the thread that reclaims: its requests are for the brick that has come back, and wait for no other.
+inline thread_local bool reclaiming = false;
+
 // What the files that implement Volume share: the map, the bricks, the nodes, and the ways to ask a brick that mend
 // what can be mended on the way. Not for anybody outside dht/.
 namespace voldfs::dht {

@@ -66,7 +66,9 @@ Result<Entry> Volume::link(const NodePtr& node, const NodePtr& dir, std::string_
     if (linked) {
       auto body = linked->body<wire::EntryBody>();
       if (!body) return fail(body.error());
-      return impl.entry_from(*body, dir, name, brick, grant_of(*linked));
+      auto entry = impl.entry_from(*body, dir, name, brick, grant_of(*linked));
+      if (entry) entry->attr_grants.clear();  // as in setattr: the kernel would keep them beyond a recall
+      return entry;
     }
     switch (linked.error().code) {
       case EBUSY: case wire::kLeaving: case wire::kTxnDecided:

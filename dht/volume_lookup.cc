@@ -254,7 +254,10 @@ Result<wire::Attr> Volume::Impl::merge_directory(const NodePtr& dir, const wire:
   const uint16_t answered = home.dir.role & wire::kRoleHome ? dir->record().home : uint16_t{0};
   std::vector<uint16_t> members = set_of(dir);
   std::erase(members, answered);
-  if (answered == 0) std::erase(members, dir->record().home);  // it is down: its backup has answered
+  if (answered == 0) {  // it is down: its backup has answered, and nobody vouches for what home will say
+    std::erase(members, dir->record().home);
+    grants.push_back(Grant{});
+  }
   if (!members.empty()) {
     Caller quick = caller;
     quick.only_if_up = true;

@@ -2,12 +2,19 @@
 
 #include <spdlog/spdlog.h>
 
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "fuse/fuse_protocol.h"
 #include "fuse/request.h"
 
 namespace voldfs::fuse {
+namespace {
+
+constexpr int kNewInodeTries = 5;  // a millisecond each: until the kernel has made an inode of a reply that it has got
+
+}  // namespace
 
 bool KernelCaches::advance_epoch() {
   const protocol::OutHeader notification{sizeof notification, protocol::kNotifyIncEpoch, 0};
@@ -22,19 +29,25 @@ void KernelCaches::drop_names(const Id&) {
     spdlog::warn("fuse.names not taken back error=\"{}\"", std::strerror(errno));
 }
 
-void KernelCaches::drop_attributes(const dht::NodePtr& node) {
+// False: the kernel has no such inode.
+bool KernelCaches::invalidate(const dht::NodePtr& node) {
   struct {
     protocol::OutHeader header;
     protocol::NotifyInvalInode inode;
   } const notification{{sizeof notification, protocol::kNotifyInvalInode, 0}, {node_number(mount_, *node), -1, 0}};
-  if (::write(device_.get(), &notification, sizeof notification) >= 0) return;
-  // The kernel has no inode yet, but may be about to make one of a reply that it has got: by the epoch it asks again.
-  if (errno == ENOENT) advance_epoch();
+  return ::write(device_.get(), &notification, sizeof notification) >= 0 || errno != ENOENT;
+}
+
+void KernelCaches::drop_attributes(const dht::NodePtr& node) {
+  for (int tries = 0; !invalidate(node); ++tries) {
+    if (tries == kNewInodeTries) return void(advance_epoch());  // whoever comes by name asks again
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
 }
 
 void KernelCaches::drop_all() {
   advance_epoch();
-  mount_.volume->nodes().for_each([this](const dht::NodePtr& node) { drop_attributes(node); });
+  mount_.volume->nodes().for_each([this](const dht::NodePtr& node) { invalidate(node); });
 }
 
 }  // namespace voldfs::fuse

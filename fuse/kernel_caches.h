@@ -27,6 +27,7 @@ class KernelCaches final : public dht::Caches {
 
  private:
   bool advance_epoch();
+  bool invalidate(const dht::NodePtr& node);
 
   const unique_fd device_;
   const Mount& mount_;

@@ -134,6 +134,7 @@ Result<void> Request::reply_directory(std::span<std::byte> page, std::span<const
       std::memcpy(page.data() + each.offset + protocol::kEntryValidityOffset, &out, sizeof out);
     }
     result = reply_data(page);
+    if (!looked.empty()) volume().grants().delivered_page();
   }
   if (!result)
     for (const Looked& each : looked) volume().nodes().forget(each.entry.node.get(), 1);

@@ -7,7 +7,6 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 
 #include "fuse/fuse_protocol.h"
 #include "fuse/limits.h"
@@ -39,6 +38,13 @@ class EntryMemory {
   explicit EntryMemory(std::byte* memory) : memory_(memory) {}
   std::byte* const memory_;
 };
+
+// 0 or an errno.
+int make_ring(io_uring& ring) {
+  io_uring_params params{};
+  params.flags = IORING_SETUP_SQE128 | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
+  return -io_uring_queue_init_params(2, &ring, &params);
+}
 
 // The worker's thread only, but for send(): that may come from another thread when the operation has parked its request
 // (a lock that is waited for). Then finish() waits for it.
@@ -108,9 +114,7 @@ class RingChannel final : public Channel {
     CPU_ZERO(&cpus);
     CPU_SET(queue_, &cpus);
     static_cast<void>(::sched_setaffinity(0, sizeof cpus, &cpus));  // refused in a smaller cpuset: slower, no less right
-    io_uring_params params{};
-    params.flags = IORING_SETUP_SQE128 | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
-    if (const int error = io_uring_queue_init_params(2, &ring_, &params); error != 0) return fail(-error);
+    if (const int error = make_ring(ring_); error != 0) return fail(error);
     parts_[0] = {&memory_->headers(), sizeof(protocol::RingHeaders)};
     parts_[1] = {memory_->payload(), kPayloadMax};
     prepare(protocol::kRingRegister);
@@ -162,9 +166,11 @@ class RingChannel final : public Channel {
 
 }  // namespace
 
-bool ring_enabled() {
-  std::ifstream setting("/sys/module/fuse/parameters/enable_uring");
-  return setting.get() == 'Y';
+bool can_make_rings() {
+  io_uring ring;
+  if (make_ring(ring) != 0) return false;
+  io_uring_queue_exit(&ring);
+  return true;
 }
 
 Result<std::shared_ptr<Channel>> RingTransport::open_channel() { return RingChannel::open(device_, queue_); }

@@ -9,8 +9,8 @@
 // Documentation/filesystems/fuse/fuse-io-uring.rst of the kernel.
 namespace voldfs::fuse {
 
-// Whether the kernel's setting allows it. The kernel's INIT says whether this mount may.
-bool ring_enabled();
+// Whether this process may have rings of the kind that it takes: once the kernel's offer is accepted there is no way back.
+bool can_make_rings();
 
 // The queue of one CPU: the kernel puts a request into the queue of the CPU that the application runs on. Each
 // channel is one entry of the queue, with an io_uring of its own, and belongs to one worker for good: an entry cannot

@@ -121,7 +121,7 @@ Explained<void> Session::negotiate() {
   protocol::InitIn init{};
   std::memcpy(&init, request->data() + sizeof(protocol::InHeader), std::min(sizeof init, request->size() - sizeof(protocol::InHeader)));
   ring_offered_ = mount_.behaviour.over_io_uring == OverIoUring::kAuto && (init.flags & protocol::kInitExt) &&
-                  (init.flags2 & protocol::kInit2OverIoUring);
+                  (init.flags2 & protocol::kInit2OverIoUring) && can_make_rings();
   accept_ring = ring_offered_;
   process(*request);
   accept_ring = false;

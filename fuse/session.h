@@ -29,6 +29,8 @@ class Session {
 
   // Until the mount has ended and everything is answered; false after `timeout_ms` (0: without end).
   bool wait(uint32_t timeout_ms);
+  // Until the mount has ended; requests may still be at work.
+  void wait_over() { workers_.wait_over(); }
   bool over_io_uring() const { return !queues_.empty(); }
 
  private:

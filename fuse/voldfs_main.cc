@@ -166,8 +166,14 @@ Explained<void> serve(const Job& job, const std::function<void()>& ready) {
   }
   spdlog::info("mount.begin source={} directory={} bricks={}", job.source_text, point->directory(), mount.volume->map()->bricks.size());
   ready();
-  (*session)->wait(0);
+  (*session)->wait_over();
   terminator.stop();
+  if (!(*session)->wait(kUnmountWaitMs)) {
+    // They wait for a brick that is down, or for a lock: nobody is left to hear the answer.
+    spdlog::warn("mount.ended with requests at work directory={}", point->directory());
+    spdlog::shutdown();
+    std::_Exit(0);
+  }
   spdlog::info("mount.ended directory={}", point->directory());
   return {};
 }

@@ -56,6 +56,11 @@ bool Workers::wait(uint32_t timeout_ms) {
   return changed_.wait_for(lock, std::chrono::milliseconds(timeout_ms), over);
 }
 
+void Workers::wait_over() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return over_.load(); });
+}
+
 Result<std::shared_ptr<Channel>> Workers::take_channel() {
   {
     std::lock_guard lock(mutex_);
@@ -140,7 +145,11 @@ void Workers::run(const std::shared_ptr<Channel>& channel) {
     const auto request = channel->receive(buffers.request());
     if (!request || request->empty()) {
       if (!request) spdlog::error("fuse.receive failed error=\"{}\"", std::strerror(request.error().code));
-      over_ = true;
+      {
+        std::lock_guard lock(mutex_);
+        over_ = true;
+      }
+      changed_.notify_all();
       idle_.fetch_sub(1);
       break;
     }

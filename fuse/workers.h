@@ -49,6 +49,8 @@ class Workers {
   Result<void> start();
   // Until the mount has ended and the last worker is gone; false after `timeout_ms` (0: without end).
   bool wait(uint32_t timeout_ms);
+  // Until the mount has ended.
+  void wait_over();
   unsigned count() const { return live_.load(std::memory_order_relaxed); }
 
  private:

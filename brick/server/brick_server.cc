@@ -53,7 +53,10 @@ struct BrickServer::Impl : LeaseTeller {
   bool await(uint64_t session, uint64_t recall, int64_t deadline) override {
     const auto found = recall != 0 ? sessions.find(session) : nullptr;
     if (found && found->notifications().await_acknowledged(recall, deadline)) return true;
-    while (boottime_ms() < deadline && !state.killed.load()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    while (boottime_ms() < deadline && !state.stopping.load()) {
+      if (sessions.said_bye(session)) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
     return false;
   }
 
@@ -147,6 +150,7 @@ void BrickServer::cut_connections() {
 
 void BrickServer::stop() {
   if (!impl_ || !impl_->accept_thread.joinable()) return;
+  impl_->state.stop();
   impl_->close_lanes([](Lane& lane) { lane.stop_receiving(); });
   for (const auto& session : impl_->sessions.all()) session->save_lease();
   spdlog::info("brick_stopped brick={}", impl_->store->identity().brick.uuid());
@@ -155,7 +159,7 @@ void BrickServer::stop() {
 void BrickServer::kill() {
   if (!impl_ || !impl_->accept_thread.joinable()) return;
   impl_->state.killed.store(true);
-  impl_->state.end_grace();
+  impl_->state.stop();
   impl_->sessions.freeze();
   impl_->close_lanes([](Lane& lane) { lane.cut(); });
 }

@@ -31,11 +31,10 @@ bool send_all(int socket, const void* data, size_t size) {
 
 class ControlLane {
  public:
-  ControlLane(ServerState& server, const std::shared_ptr<Session>& session, int socket)
-      : server_(server), session_(session), socket_(socket), token_(session->notifications().attach()) {}
+  ControlLane(ServerState& server, const std::shared_ptr<Session>& session, int socket, uint64_t token)
+      : server_(server), session_(session), socket_(socket), token_(token) {}
 
   void serve() {
-    server_.leases.forget(session_->id());  // a client drops everything before it connects for control
     const timeval timeout{kSendMs / 1000, 0};
     ::setsockopt(socket_, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
     while (!session_->ended() && session_->notifications().attached(token_) && !server_.killed.load()) {
@@ -96,7 +95,10 @@ class ControlLane {
       reply.set_body(wire::HeartbeatBody{session_->lease_ms(), 0});
     } else if (request.op() == wire::Op::kBye && request.header.body_size == 0) {
       spdlog::info("session_ended session={} client={}", session_->id(), session_->client().hex());
-      server_.leases.forget(session_->id());  // unmounted: nobody is left who could show what it was told
+      // Unmounted: nobody is left who could show what it was told, and nobody who would acknowledge.
+      server_.leases.forget(session_->id());
+      server_.sessions.note_bye(session_->id());
+      session_->notifications().attach();
       server_.sessions.end(session_);
     } else {
       return refuse();
@@ -124,8 +126,8 @@ class ControlLane {
 
 }  // namespace
 
-void serve_control(ServerState& server, const std::shared_ptr<Session>& session, int socket) {
-  ControlLane(server, session, socket).serve();
+void serve_control(ServerState& server, const std::shared_ptr<Session>& session, int socket, uint64_t token) {
+  ControlLane(server, session, socket, token).serve();
 }
 
 }  // namespace voldfs::server

@@ -39,14 +39,14 @@ int run(ServerState& server, const std::shared_ptr<Session>& session, const Oper
         const wire::RequestView& request, IntentNote& note, wire::ReplyBuilder& reply) {
   if (!session) return handle(server, session, operation, request, note, reply);
   const bool changes = may_change(operation.op);
-  if (changes && (request.header.flags & wire::kFlagReclaim) == 0) server.wait_out_grace();
+  if (changes && (request.header.flags & wire::kFlagReclaim) == 0 && !server.wait_out_grace()) return wire::kGrace;
   const uint64_t since = server.leases.now();
   const int status = handle(server, session, operation, request, note, reply);
   if (changes) {
     if (const auto changed = changed_by(request, reply); !changed.empty()) server.leases.changed(session->id(), changed);
   }
   if (const auto told = told_by(request, reply, status); !told.empty()) {
-    reply.header.grant_ms = server.leases.grant(session->id(), since, told);
+    reply.header.grant_ms = server.leases.grant(session->id(), since, told, changes);
     reply.header.object_sequence = since;
   }
   return status;
@@ -60,6 +60,8 @@ int run_in_slot(ServerState& server, const std::shared_ptr<Session>& session, co
     case Session::Entry::kBusy: return wire::kSlotBusy;
     case Session::Entry::kStale: return wire::kSlotStale;
     case Session::Entry::kReplay:
+      // What has happened before the restart may still be unknown to those who have not come back.
+      if (may_change(operation.op) && !server.wait_out_grace()) return wire::kGrace;
       session->file().recall(slot, reply);
       reply.header.flags |= wire::kFlagReplayed;
       reply.header.grant_ms = 0;

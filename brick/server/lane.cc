@@ -74,6 +74,11 @@ bool Lane::shake_hands(Stream& stream) {
     if (!taken) server_.metrics.connections_refused.fetch_add(1);
     complete_header(server_, request_, taken ? 0 : taken.error().code, reply);
     drop_request();
+    // Before the client hears that it is let in: what it is granted from then on must not be forgotten again.
+    if (taken && handshake.done() && handshake.kind() == ConnectionKind::kControl && handshake.session()) {
+      control_token_ = handshake.session()->notifications().attach();
+      server_.leases.forget(handshake.session()->id());  // a client drops everything before it connects for control
+    }
     stream.begin_send(gather(reply));
     if (!stream.finish_send(deadline) || !taken) return false;
   }
@@ -84,7 +89,7 @@ bool Lane::shake_hands(Stream& stream) {
   }
   let_in_.store(true);
   if (handshake.kind() != ConnectionKind::kControl) return true;
-  if (received_ == 0) serve_control(server_, session_, socket_.get());
+  if (received_ == 0) serve_control(server_, session_, socket_.get(), control_token_);
   return false;
 }
 

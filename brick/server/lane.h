@@ -53,6 +53,7 @@ class Lane {
   std::atomic<bool> finished_{false}, let_in_{false};
   std::atomic<uint64_t> session_id_{0};
 
+  uint64_t control_token_ = 0;  // of Notifications::attach(), on a control connection
   std::shared_ptr<Session> session_;
   std::array<std::byte, kLaneInput> input_;
   size_t received_ = 0;               // bytes in input_; the request under way begins at 0

@@ -9,10 +9,10 @@ namespace voldfs::server {
 
 LeaseTable::LeaseTable(uint32_t lease_ms, LeaseTeller& teller) : lease_ms_(lease_ms), teller_(teller) {}
 
-uint32_t LeaseTable::grant(uint64_t session, uint64_t since, std::span<const LeaseItem> items) {
+uint32_t LeaseTable::grant(uint64_t session, uint64_t since, std::span<const LeaseItem> items, bool by_change) {
   const int64_t end = boottime_ms() + lease_ms_;
   for (const LeaseItem& item : items) {
-    if (grant_one(session, since, item, end)) continue;
+    if (grant_one(session, since, item, end, by_change)) continue;
     refused_.fetch_add(1, std::memory_order_relaxed);
     return 0;  // what was granted before it is recalled for nothing, once
   }
@@ -20,11 +20,12 @@ uint32_t LeaseTable::grant(uint64_t session, uint64_t since, std::span<const Lea
   return lease_ms_;
 }
 
-bool LeaseTable::grant_one(uint64_t session, uint64_t since, const LeaseItem& item, int64_t end) {
+bool LeaseTable::grant_one(uint64_t session, uint64_t since, const LeaseItem& item, int64_t end, bool by_change) {
   Shard& shard = shard_of(item.object);
   std::lock_guard lock(shard.mutex);
   const Change& change = change_of(shard, item.object);
-  if ((change.session == session ? change.newest_of_others : change.newest) > since) return false;
+  const bool own_count = !by_change && (item.what & kLeaseAttr);
+  if ((change.session == session && !own_count ? change.newest_of_others : change.newest) > since) return false;
   auto& holds = shard.holds[item.object];
   auto hold = std::find_if(holds.begin(), holds.end(), [&](const Hold& h) { return h.session == session; });
   if (hold == holds.end()) {

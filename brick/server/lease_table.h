@@ -50,8 +50,9 @@ class LeaseTable {
   // A reader's number, to be taken before it looks at anything.
   uint64_t now() const { return sequence_.load(std::memory_order_acquire); }
   // Lets the session keep the items, read after `since`. How long, in ms; 0: it may not, for one of them has changed, or
-  // kLeasesMax are out.
-  uint32_t grant(uint64_t session, uint64_t since, std::span<const LeaseItem> items);
+  // kLeasesMax are out. `by_change`: the reader is the answer to a change of the session's own. Otherwise attributes that
+  // the session itself has changed meanwhile are refused too: its kernel may put the older answer behind the newer.
+  uint32_t grant(uint64_t session, uint64_t since, std::span<const LeaseItem> items, bool by_change);
   // The items have changed by a request of `session`: takes them from everyone else and waits until nobody can show
   // the old state any more.
   void changed(uint64_t session, std::span<const LeaseItem> items);
@@ -79,7 +80,7 @@ class LeaseTable {
     uint64_t number;
   };
   static constexpr size_t kShards = 64;
-  // The newest changes of the ids that share a slot. A session's own changes do not make its readings old: its kernel
+  // The newest changes of the ids that share a slot. A session's own changes do not make its names old: its kernel
   // knows of them. So two numbers: the newest of all, and the newest by anyone else than that one's session.
   struct Change {
     uint64_t newest = 0, session = 0, newest_of_others = 0;
@@ -96,7 +97,7 @@ class LeaseTable {
     return shard.changes[IdHash{}(object) / kShards % kChangeSlots];
   }
   void remove_if(Shard& shard, const std::function<bool(const Hold&)>& gone);  // REQUIRES: shard.mutex
-  bool grant_one(uint64_t session, uint64_t since, const LeaseItem& item, int64_t end);
+  bool grant_one(uint64_t session, uint64_t since, const LeaseItem& item, int64_t end, bool by_change);
   void take_from_others(uint64_t session, const LeaseItem& item, int64_t now, std::vector<Recall>& recalls);
 
   const uint32_t lease_ms_;

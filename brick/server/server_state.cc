@@ -14,10 +14,19 @@ uint64_t ServerState::notify(const std::shared_ptr<Session>& session, wire::Op o
   return 0;
 }
 
-void ServerState::wait_out_grace() {
-  if (!store.in_grace()) return;
+bool ServerState::wait_out_grace() {
+  if (!store.in_grace()) return true;
   std::unique_lock lock(grace_mutex);
-  grace_ended.wait(lock, [this] { return !store.in_grace() || killed.load(); });
+  grace_ended.wait(lock, [this] { return !store.in_grace() || stopping.load(); });
+  return !stopping.load();
+}
+
+void ServerState::stop() {
+  {
+    std::lock_guard lock(grace_mutex);
+    stopping.store(true);
+  }
+  grace_ended.notify_all();
 }
 
 void ServerState::end_grace() {

@@ -37,9 +37,12 @@ struct ServerState {
               std::string_view name = {});
 
   // After a start, until those who may still cache what an earlier life of the brick told them have come back with
-  // empty hands, or can no more: nothing may change before. Returns at once ever after.
-  void wait_out_grace();
+  // empty hands, or can no more: nothing may change before. Returns at once ever after. False: the brick stops.
+  bool wait_out_grace();
   void end_grace();
+  void stop();  // whoever waits for grace or for an acknowledgement gives up
+
+  std::atomic<bool> stopping{false};
 
   std::mutex grace_mutex{};
   std::condition_variable grace_ended{};

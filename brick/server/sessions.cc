@@ -150,8 +150,22 @@ void Sessions::remove_file(const std::string& name) {
   }
 }
 
+void Sessions::note_bye(uint64_t id) {
+  std::lock_guard lock(mutex_);
+  byes_[id] = boottime_ms() + lease_ms_;
+}
+
+bool Sessions::said_bye(uint64_t id) const {
+  std::lock_guard lock(mutex_);
+  return byes_.contains(id);
+}
+
 size_t Sessions::expire() {
   const int64_t now = boottime_ms();
+  {
+    std::lock_guard lock(mutex_);
+    std::erase_if(byes_, [now](const auto& bye) { return bye.second < now; });
+  }
   size_t ended = 0;
   for (const auto& session : all()) {
     if (session->lease_end() > now) {

@@ -29,6 +29,9 @@ class Sessions {
   std::shared_ptr<Session> find(uint64_t id, const Id& client) const;
   std::shared_ptr<Session> find(uint64_t id) const;  // null: unknown, or ended
   void end(const std::shared_ptr<Session>& session);
+  // The client itself says that its mount has ended; remembered for as long as a lease.
+  void note_bye(uint64_t id);
+  bool said_bye(uint64_t id) const;
   // Of an ended session, whose thread has just finished an operation that may have left something behind.
   void clean_up(uint64_t session) { clean_up_(session); }
 
@@ -51,6 +54,7 @@ class Sessions {
   std::atomic<bool> frozen_{false};
   mutable std::mutex mutex_;
   std::unordered_map<uint64_t, std::shared_ptr<Session>> sessions_;  // guarded by mutex_
+  std::unordered_map<uint64_t, int64_t> byes_;                      // guarded by mutex_: until when remembered
 };
 
 // Decides each slot of a mapped session file that noted an intent without a result. Returns how many there were.

@@ -40,7 +40,7 @@ class Teller : public LeaseTeller {
 class LeaseTableTest : public testing::Test {
  protected:
   uint32_t grant(uint64_t session, const Id& id, uint8_t what = kLeaseAttr) {
-    return table.grant(session, table.now(), std::array{LeaseItem{id, what}});
+    return table.grant(session, table.now(), std::array{LeaseItem{id, what}}, false);
   }
   void change(uint64_t session, const Id& id, uint8_t what = kLeaseAttr) {
     table.changed(session, std::array{LeaseItem{id, what}});
@@ -79,26 +79,28 @@ TEST_F(LeaseTableTest, Changed_OtherKindHeld_KeepsIt) {
 TEST_F(LeaseTableTest, Grant_ChangedSinceReading_IsRefused) {
   const uint64_t since = table.now();
   change(kWriter, kFile);
-  EXPECT_EQ(table.grant(kReader, since, std::array{LeaseItem{kFile, kLeaseAttr}}), 0u);
+  EXPECT_EQ(table.grant(kReader, since, std::array{LeaseItem{kFile, kLeaseAttr}}, true), 0u);
   EXPECT_EQ(grant(kReader, kFile), 10'000u);
 }
 
 TEST_F(LeaseTableTest, Grant_ChangedByItselfSinceReading_IsGiven) {
   const uint64_t since = table.now();
   change(kReader, kFile);
-  EXPECT_EQ(table.grant(kReader, since, std::array{LeaseItem{kFile, kLeaseAttr}}), 10'000u);
+  EXPECT_EQ(table.grant(kReader, since, std::array{LeaseItem{kFile, kLeaseAttr}}, true), 10'000u);
+  EXPECT_EQ(table.grant(kReader, since, std::array{LeaseItem{kFile, kLeaseEntries}}, false), 10'000u);
+  EXPECT_EQ(table.grant(kReader, since, std::array{LeaseItem{kFile, kLeaseAttr}}, false), 0u);
 }
 
 TEST_F(LeaseTableTest, Grant_ChangedByBothSinceReading_IsRefused) {
   const uint64_t since = table.now();
   change(kWriter, kFile);
   change(kReader, kFile);
-  EXPECT_EQ(table.grant(kReader, since, std::array{LeaseItem{kFile, kLeaseAttr}}), 0u);
+  EXPECT_EQ(table.grant(kReader, since, std::array{LeaseItem{kFile, kLeaseAttr}}, true), 0u);
 }
 
 TEST_F(LeaseTableTest, Changed_RecallNumber_IsAboveTheGrants) {
   const uint64_t since = table.now();
-  table.grant(kReader, since, std::array{LeaseItem{kFile, kLeaseAttr}});
+  table.grant(kReader, since, std::array{LeaseItem{kFile, kLeaseAttr}}, false);
   change(kWriter, kFile);
   ASSERT_EQ(teller.told.size(), 1u);
   EXPECT_GT(teller.told[0].sequence, since);
@@ -124,7 +126,7 @@ TEST_F(LeaseTableTest, Forget_Session_IsNotTold) {
 
 TEST_F(LeaseTableTest, Sweep_EndedLeases_FreesThem) {
   LeaseTable brief(0, teller);
-  for (int i = 0; i < 100; ++i) brief.grant(kReader, brief.now(), std::array{LeaseItem{Id::random(), kLeaseAttr}});
+  for (int i = 0; i < 100; ++i) brief.grant(kReader, brief.now(), std::array{LeaseItem{Id::random(), kLeaseAttr}}, false);
   EXPECT_EQ(brief.size(), 100u);
   for (int i = 0; i < 64; ++i) brief.sweep();
   EXPECT_EQ(brief.size(), 0u);
@@ -144,7 +146,7 @@ TEST_F(LeaseTableTest, GrantAndChange_Racing_NoReaderKeepsTheOldState) {
     std::thread reader([&] {
       const uint64_t since = table.now();
       kept.state = state.load();
-      kept.granted = table.grant(kReader, since, std::array{LeaseItem{id, kLeaseAttr}}) != 0;
+      kept.granted = table.grant(kReader, since, std::array{LeaseItem{id, kLeaseAttr}}, false) != 0;
     });
     state.fetch_add(1);
     change(kWriter, id);
