@@ -47,6 +47,10 @@ if(VOLDFS_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
 if(VOLDFS_SANITIZE)
+  # GCC 12 takes 4 s instead of 15 to compile a usual file at -Og, with the same checks in it; and what it says there
+  # of uninitialized variables is mostly wrong.
+  set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-Og -g1")
+  add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   add_compile_options(-fsanitize=${VOLDFS_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${VOLDFS_SANITIZE})
 else()
