@@ -189,7 +189,7 @@ void symlinks(const std::string& d, Transcript& out) {
   out.call("readlink long", ::readlink((d + "/long").c_str(), target, sizeof target));
   out.call("readlink of directory", ::readlink(d.c_str(), target, sizeof target));
   out.ok("dangling", ::open((d + "/s").c_str(), O_RDONLY));
-  ::symlink("loop", (d + "/loop").c_str());
+  ASSERT_EQ(::symlink("loop", (d + "/loop").c_str()), 0);
   out.ok("loop", ::open((d + "/loop").c_str(), O_RDONLY));
   out.call("lchown", ::lchown((d + "/s").c_str(), 5, 6));
   out.stat("s", d + "/s");
@@ -254,7 +254,7 @@ void attributes(const std::string& d, Transcript& out) {
 void privileges(const std::string& d, Transcript& out) {
   ::chmod(d.c_str(), 0777);
   make_file(d + "/suid", "x", 0666);
-  ::chown((d + "/suid").c_str(), 1000, 1000);
+  ASSERT_EQ(::chown((d + "/suid").c_str(), 1000, 1000), 0);
   const auto arm = [&] { ::chmod((d + "/suid").c_str(), 06777); };
   arm();
   as_user(out, "write by another", 1234, 1234, [&] {
@@ -283,7 +283,9 @@ void privileges(const std::string& d, Transcript& out) {
   as_user(out, "unlink in sticky", 1234, 1234, [&] { return ::unlink((d + "/sticky/f").c_str()); });
   as_user(out, "create", 1234, 1235, [&] { return ::mkdir((d + "/theirs").c_str(), 0700); });
   out.stat("theirs", d + "/theirs");
-  ::mkdir((d + "/sgid").c_str(), 0777), ::chown((d + "/sgid").c_str(), 0, 77), ::chmod((d + "/sgid").c_str(), 02777);
+  ::mkdir((d + "/sgid").c_str(), 0777);
+  ASSERT_EQ(::chown((d + "/sgid").c_str(), 0, 77), 0);
+  ::chmod((d + "/sgid").c_str(), 02777);
   as_user(out, "sgid file", 1234, 1235, [&] { return ::open((d + "/sgid/f").c_str(), O_CREAT | O_RDWR, 02755); });
   out.stat("sgid file", d + "/sgid/f");
 }
