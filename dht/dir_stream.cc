@@ -55,9 +55,10 @@ Result<void> DirStream::read(uint64_t cookie, bool with_attr, const Caller& call
   }
   size_t postponed = 0;
   while (at < order_.size()) {
-    // A brick that is down is read last, so that its being down costs its own names alone.
+    // A brick that is down is read last, so that its being down costs its own names alone. Not in the middle of its
+    // names: what was listed of them is behind us.
     Caller quick = caller;
-    quick.only_if_up = at + postponed + 1 < order_.size();
+    quick.only_if_up = position == 0 && at + postponed + 1 < order_.size();
     auto step = read_brick(at, position, with_attr, quick, take);
     if (!step && is_down(step.error()) && quick.only_if_up) {
       postpone(at);

@@ -75,7 +75,7 @@ void MountPoint::unmount() const {
   if (::umount2(directory_.c_str(), UMOUNT_NOFOLLOW) == 0 || errno != EBUSY) return;
   if (unique_fd root(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)); root) ::syncfs(root.get());
   // EBUSY again, but fuse_umount_begin() has ended the connection: nobody waits for us any more.
-  ::umount2(directory_.c_str(), MNT_FORCE | UMOUNT_NOFOLLOW);
+  if (::umount2(directory_.c_str(), MNT_FORCE | UMOUNT_NOFOLLOW) == 0) return;
   if (::umount2(directory_.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
     spdlog::error("mount.unmount failed directory={} error=\"{}\"", directory_, std::strerror(errno));
 }

@@ -110,16 +110,20 @@ class Terminator {
     ::pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
     ::signal(SIGPIPE, SIG_IGN);
   }
+  ~Terminator() { stop(); }
   void watch(const MountPoint& point) {
     thread_ = std::thread([this, &point] {
       int signal = 0;
       ::sigwait(&signals_, &signal);
       if (over_) return;
+      signalled_ = true;
       spdlog::info("mount.end signal={}", signal);
       point.unmount();
     });
   }
+  bool signalled() const { return signalled_; }
   void stop() {
+    if (!thread_.joinable()) return;
     over_ = true;
     ::pthread_kill(thread_.native_handle(), SIGTERM);
     thread_.join();
@@ -127,7 +131,7 @@ class Terminator {
 
  private:
   sigset_t signals_;
-  std::atomic<bool> over_ = false;
+  std::atomic<bool> over_ = false, signalled_ = false;
   std::thread thread_;
 };
 
@@ -160,9 +164,11 @@ Explained<void> serve(const Job& job, const std::function<void()>& ready) {
   terminator.watch(*point);
   point->set_readahead(kReadaheadKib);
   if (auto works = point->check(); !works) {
-    point->unmount();
+    const bool ended = terminator.signalled();  // by who has mounted it, before it was ready
+    if (!ended) point->unmount();
     (*session)->wait(kUnmountWaitMs);
-    return works;
+    if (!ended) return works;
+    return {};
   }
   spdlog::info("mount.begin source={} directory={} bricks={}", job.source_text, point->directory(), mount.volume->map()->bricks.size());
   ready();

@@ -229,7 +229,9 @@ std::vector<IndexEntry> compare_index(const BrickScan& scan) {
     }
   }
   for (const auto& directory : scan.directories) {
-    if (directory->id.is_none() || directory->id == kRootId) continue;  // the root is found without
+    if (directory->id.is_none()) continue;
+    // The root is found without; its entry tells that the file system is the one that the index was made on.
+    if (directory->id == kRootId && !entries.contains(kRootId)) continue;
     const unique_fd fd = open_scanned(scan, *directory);
     auto text = fd ? handles.index_text(fd.get()) : fail(ENOENT);
     auto& entry = entries[directory->id];
