@@ -2,8 +2,11 @@
 #include <fcntl.h>
 #include <gflags/gflags.h>
 #include <signal.h>
+#include <netinet/in.h>
+#include <spdlog/sinks/systemd_sink.h>
 #include <spdlog/spdlog.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -15,7 +18,7 @@
 
 // voldmgmt: the management daemon of a node. Bricks that it started outlive it, however it ends.
 
-DEFINE_string(listen, "", "ADDRESS:PORT of the HTTP API; the address, a literal, is where peers and clients reach this node");
+DEFINE_string(listen, "", "ADDRESS:PORT of the HTTP API; the address, a literal, is where peers and clients reach this node (default: the address that the default route goes out from, port 24107)");
 DEFINE_int32(raft_port, 0, "port of the replicated log, on the same address (0: one below the API's)");
 DEFINE_int32(brick_port_first, 24200, "first port given to bricks of this node");
 DEFINE_int32(map_port, 24108, "port of this node on which its bricks answer with their volume's map; 0: none");
@@ -39,13 +42,44 @@ namespace {
 
 using namespace voldfs;
 
+// The address that packets to elsewhere carry: of a datagram socket that is "connected" (which sends nothing) to an address
+// of the documentation. Empty: there is no route.
+std::string default_address() {
+  const auto ask = [](int family, const char* there) -> std::string {
+    const unique_fd fd(::socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    sockaddr_in to4{};
+    sockaddr_in6 to6{};
+    to4.sin_family = AF_INET;
+    to6.sin6_family = AF_INET6;
+    to4.sin_port = to6.sin6_port = htons(9);
+    const bool four = family == AF_INET;
+    ::inet_pton(family, there, four ? static_cast<void*>(&to4.sin_addr) : &to6.sin6_addr);
+    const auto* address = four ? reinterpret_cast<sockaddr*>(&to4) : reinterpret_cast<sockaddr*>(&to6);
+    sockaddr_storage own{};
+    socklen_t size = sizeof own;
+    if (!fd || ::connect(fd.get(), address, four ? sizeof to4 : sizeof to6) != 0 ||
+        ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&own), &size) != 0)
+      return "";
+    char text[INET6_ADDRSTRLEN] = {};
+    const void* found = four ? static_cast<void*>(&reinterpret_cast<sockaddr_in&>(own).sin_addr) : &reinterpret_cast<sockaddr_in6&>(own).sin6_addr;
+    return ::inet_ntop(family, found, text, sizeof text) ? text : "";
+  };
+  const std::string four = ask(AF_INET, "192.0.2.1");
+  return four.empty() ? ask(AF_INET6, "2001:db8::1") : four;
+}
+
 Explained<mgmt::NodeOptions> node_options() {
   mgmt::NodeOptions options;
   options.state_dir = FLAGS_state_dir;
   options.conf_dir = FLAGS_conf_dir;
   options.run_dir = FLAGS_run_dir;
+  if (FLAGS_listen.empty()) {
+    const std::string address = default_address();
+    if (address.empty()) return explain("This host has no default route that would tell its address: say --listen=ADDRESS:24107.");
+    FLAGS_listen = (address.find(':') == std::string::npos ? address : "[" + address + "]") + ":24107";
+  }
   const size_t colon = FLAGS_listen.rfind(':');
-  if (colon == std::string::npos) return explain("--listen=ADDRESS:PORT is needed: the address of this node, and its port, by default 24107.");
+  if (colon == std::string::npos) return explain("--listen is ADDRESS:PORT, as 192.0.2.1:24107.");
   options.address = FLAGS_listen.substr(0, colon);
   if (options.address.starts_with('[') && options.address.ends_with(']')) options.address = options.address.substr(1, options.address.size() - 2);
   in6_addr parsed{};
@@ -117,13 +151,15 @@ Explained<void> serve(const sigset_t& ends) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  gflags::SetUsageMessage("voldmgmt --listen=ADDRESS:PORT: the management daemon of a node");
+  gflags::SetUsageMessage("the management daemon of a node.\n  voldmgmt [--listen=ADDRESS:PORT]");
   gflags::SetVersionString(VOLDFS_VERSION);
   gflags::ParseCommandLineFlags(&argc, &argv, true);
   if (argc > 1) {
     std::fprintf(stderr, "voldmgmt: \"%s\" was not understood; see voldmgmt --help.\n", argv[1]);
     return 2;
   }
+  // With priorities, where the journal takes it.
+  if (::getenv("JOURNAL_STREAM")) spdlog::set_default_logger(spdlog::systemd_logger_mt("voldmgmt", "voldmgmt"));
   ::signal(SIGPIPE, SIG_IGN);
   sigset_t ends;
   ::sigemptyset(&ends);
