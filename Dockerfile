@@ -3,7 +3,7 @@
 # (--privileged: the tests mount file systems.)
 ARG DEBIAN=12
 FROM debian:${DEBIAN}
-COPY tools/install-deps /src/tools/install-deps
+COPY tools/install-deps tools/debian-source /src/tools/
 RUN /src/tools/install-deps
 COPY . /src
 WORKDIR /src
