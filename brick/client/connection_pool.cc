@@ -1,5 +1,7 @@
 #include "brick/client/connection_pool.h"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <chrono>
 
@@ -14,12 +16,18 @@ ConnectionPool::ConnectionPool(uint32_t connections_max)
 }
 
 Slot* ConnectionPool::take(uint32_t limit) {
-  if (!idle_.empty()) {
-    Slot* slot = idle_.back();
-    idle_.pop_back();
-    return slot;
+  const int cpu = ::sched_getcpu();
+  auto found = std::find_if(idle_.rbegin(), idle_.rend(), [cpu](const Slot* slot) { return slot->cpu == cpu; });
+  Slot* slot = nullptr;
+  if (found == idle_.rend() && made_ <= limit) {
+    slot = &slots_[made_++];
+  } else if (!idle_.empty()) {
+    if (found == idle_.rend()) found = idle_.rbegin();
+    slot = *found;
+    idle_.erase(std::next(found).base());
   }
-  return made_ <= limit ? &slots_[made_++] : nullptr;
+  if (slot) slot->cpu = cpu;
+  return slot;
 }
 
 Slot* ConnectionPool::try_acquire() {

@@ -17,10 +17,12 @@ struct Slot {
   uint64_t sequence = 0;                   // of its last request; goes on over connections and sessions
   uint64_t epoch = 0;                      // of the session when the connection was made
   int64_t last_used_ms = 0;
+  int cpu = -1;                            // that its last request was sent from: the brick may have moved there too
   std::unique_ptr<Connection> connection;  // changed through ConnectionPool::set() alone
 };
 
-// The slots, most recently used first, so that connections follow the requests in flight. Any thread.
+// The slots; of those that were used on the caller's CPU the most recently used first, so that connections follow the
+// requests in flight. Any thread.
 class ConnectionPool {
  public:
   explicit ConnectionPool(uint32_t connections_max);

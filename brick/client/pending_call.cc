@@ -133,6 +133,7 @@ Result<void> PendingCall::State::try_send(Patience patience) {
     header.flags |= wire::kFlagResend;
   }
   header.session = session = standing->session;
+  header.cpu = static_cast<uint16_t>(slot->cpu + 1);
   maybe_done = true;
   if (auto sent = slot->connection->send(request); !sent) {
     drop_connection();

@@ -16,6 +16,7 @@ struct Peer {
   std::string name;          // for logs
   bool trusted = false;      // the unix socket's, of uid 0: its proof is not looked at
   bool ask_only = false;     // came through the map port
+  bool same_host = false;    // its CPUs are ours
 };
 
 // The first two requests of a connection: kHello and kAuth, until it is known who is there. No I/O; one lane's.

@@ -101,6 +101,7 @@ void Lane::serve_requests(Stream& stream) {
     const int64_t deadline = deadline_in(kFrameMs);
     if (header != Received::kRequest || receive_front(stream, deadline) != Received::kRequest) break;
     const auto* operation = find_operation(request_.op());
+    if (peer_.same_host) cpu_.follow(header_.cpu, transfer_size());
     if (!borrow_payloads(operation)) break;
     if (header_.data_size != 0 && !receive_data(stream, data_, deadline)) break;
 
@@ -176,6 +177,13 @@ void Lane::drop_request() {
   const size_t used = std::min(received_, whole);
   std::memmove(input_.data(), input_.data() + used, received_ - used);
   received_ -= used;
+}
+
+// Bytes of payload that the request brings or asks for.
+size_t Lane::transfer_size() const {
+  if (request_.op() != wire::Op::kRead) return header_.data_size;
+  const auto body = request_.as<wire::IoBody>();
+  return body ? body->size : 0;
 }
 
 bool Lane::borrow_payloads(const Operation* operation) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "brick/server/handshake.h"
+#include "brick/server/lane_cpu.h"
 #include "brick/server/limits.h"
 #include "brick/server/stream.h"
 
@@ -43,6 +44,7 @@ class Lane {
   bool receive_data(Stream& stream, std::span<std::byte> into, int64_t deadline_us);
   bool fill(Stream& stream, size_t wanted, int64_t deadline_us);
   void drop_request();
+  size_t transfer_size() const;
   bool borrow_payloads(const Operation* operation);
 
   ServerState& server_;
@@ -61,6 +63,7 @@ class Lane {
   wire::RequestHeader header_{};      // of the request under way
   wire::RequestView request_;
   std::vector<Payload> payloads_;     // of the request under way
+  LaneCpu cpu_;
   std::span<std::byte> data_, data_room_;
 };
 

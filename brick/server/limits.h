@@ -19,6 +19,7 @@ inline constexpr size_t kLaneStack = 256 * 1024;
 inline constexpr unsigned kLaneRingEntries = 8;
 inline constexpr size_t kLaneInput = 8 * 1024;                  // any request's header and front, or a small whole one
 inline constexpr int kListenBacklog = 512;
+inline constexpr size_t kSpreadTransfer = 128 * 1024;           // payload from which lane and client are better on two CPUs
 inline constexpr int kUnixSocketBuffer = 4 << 20;
 
 // Payload buffers of wire::kDataMax bytes, shared by all lanes; a lane that finds none waits.

@@ -61,6 +61,19 @@ void prepare_tcp(int fd) {
   set(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
 }
 
+// Whether the peer of a TCP connection is on this host: it came from an address of our own.
+bool is_same_host(int fd, const sockaddr_storage& peer) {
+  sockaddr_storage own{};
+  socklen_t size = sizeof own;
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&own), &size) != 0 || own.ss_family != peer.ss_family) return false;
+  if (own.ss_family == AF_INET) {
+    const in_addr a = reinterpret_cast<const sockaddr_in&>(own).sin_addr, b = reinterpret_cast<const sockaddr_in&>(peer).sin_addr;
+    return a.s_addr == b.s_addr || ntohl(b.s_addr) >> 24 == IN_LOOPBACKNET;
+  }
+  const in6_addr& b = reinterpret_cast<const sockaddr_in6&>(peer).sin6_addr;
+  return IN6_IS_ADDR_LOOPBACK(&b) || std::memcmp(&reinterpret_cast<const sockaddr_in6&>(own).sin6_addr, &b, sizeof b) == 0;
+}
+
 // Whether somebody answers at the path.
 bool is_served(const sockaddr_un& address) {
   const unique_fd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -158,6 +171,7 @@ bool Listener::accept_one(const Socket& socket, const std::function<void(Accepte
   if (socket.kind != Kind::kUnix) {
     prepare_tcp(fd.get());
     peer.name = peer_name(address, size);
+    peer.same_host = is_same_host(fd.get(), address);
   } else {
     ucred who{};
     socklen_t who_size = sizeof who;
@@ -167,7 +181,7 @@ bool Listener::accept_one(const Socket& socket, const std::function<void(Accepte
     }
     set(fd.get(), SOL_SOCKET, SO_SNDBUF, kUnixSocketBuffer);
     set(fd.get(), SOL_SOCKET, SO_RCVBUF, kUnixSocketBuffer);
-    peer.trusted = true;
+    peer.trusted = peer.same_host = true;
     peer.name = "pid:" + std::to_string(who.pid);
   }
   take({std::move(fd), std::move(peer)});

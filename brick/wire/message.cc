@@ -18,7 +18,7 @@ bool sizes_within_limits(const Header& header) {
 Result<void> check_header(const RequestHeader& header) {
   if (header.magic != kRequestMagic || header.version != kVersion) return fail(EPROTO);
   if (!sizes_within_limits(header)) return fail(EPROTO);
-  if ((header.flags & ~kRequestFlags) != 0 || header.reserved != 0 || header.reserved2 != 0) return fail(EPROTO);
+  if ((header.flags & ~kRequestFlags) != 0 || header.reserved2 != 0) return fail(EPROTO);
   if (header.slot >= kSlotsMax || header.umask > 07777) return fail(EPROTO);
   return {};
 }

@@ -35,7 +35,7 @@ struct RequestHeader {
   uint16_t flags;         // kFlag*
   uint32_t data_size;     // bytes of the payload
   uint16_t slot;          // of the session, below the number that the handshake granted
-  uint16_t reserved;      // 0
+  uint16_t cpu;           // 1 + the CPU that the sender runs on, for a brick on the same host; 0: not told
   uint64_t session;       // 0 before the handshake has ended
   uint64_t sequence;      // of the slot: one more than the slot's last request
   uint32_t uid, gid;      // the caller's, for the operations that create, write or check quota
