@@ -25,9 +25,14 @@ Grants::Asking Grants::ask(uint16_t brick) const {
   return {brick, boottime_ms(), known ? known->generation : 1};
 }
 
+Grant age_of(const wire::Reply& reply) {
+  const int64_t end_ms = reply.header.grant_ms != 0 ? reply.asked_ms + reply.header.grant_ms : 0;
+  return {reply.asked_generation, reply.header.object_sequence, end_ms, reply.asked_brick};
+}
+
 Grant grant_of(const wire::Reply& reply) {
   if (reply.header.grant_ms == 0 || reply.header.object_sequence == 0 || reply.asked_brick == 0) return {};
-  return {reply.asked_generation, reply.header.object_sequence, reply.asked_ms + reply.header.grant_ms, reply.asked_brick};
+  return age_of(reply);
 }
 
 void Grants::recalled(uint16_t ordinal, const Id& object, uint64_t sequence) {

@@ -12,18 +12,13 @@
 #include "brick/base/clock.h"
 #include "brick/base/id.h"
 #include "brick/wire/message.h"
+#include "dht/grant.h"
 
 // The client's half of the leases (DESIGN 7): what the kernel may be told to keep, and for how long.
 namespace voldfs::dht {
 
-// One reply's permission to cache what it says.
-struct Grant {
-  uint64_t generation = 0;
-  uint64_t sequence = 0;   // the brick's, at the time it looked; 0: no grant
-  int64_t end_ms = 0;      // CLOCK_BOOTTIME
-  uint16_t brick = 0;      // ordinal
-};
-
+// When the reply's brick looked, and how long that may be kept, which may be not at all.
+Grant age_of(const wire::Reply& reply);
 // The permission that a reply carries; none if it carries none.
 Grant grant_of(const wire::Reply& reply);
 

@@ -61,6 +61,7 @@ Result<Export> grow_set(Volume::Impl& volume, const NodePtr& dir, uint16_t ordin
     const int code = reply.error().code;
     return fail(code == wire::kDirAbsent ? ENOENT : code);
   }
+  dir->forget_attr(age_of(*reply));
   auto grown = export_from(dir, *reply);
   if (!grown) return grown;
   const uint16_t backup = grown->body.dir.backup;
@@ -69,6 +70,7 @@ Result<Export> grow_set(Volume::Impl& volume, const NodePtr& dir, uint16_t ordin
   Caller quick = caller;
   quick.only_if_up = true;  // home notes who missed a change
   auto told = volume.call(backup, wire::Request(wire::Op::kSetGrow, grow), quick);
+  if (told) dir->forget_attr(age_of(*told));
   if (!told && told.error().code == wire::kDirAbsent) return grown;  // made when the directory is refreshed there
   if (!told && told.error().code == wire::kDirBehind) {
     if (auto done = volume.refresh(dir, backup, caller); !done) return fail(done.error());

@@ -62,6 +62,38 @@ void Node::update_record(const wire::DirRecord& record) {
   *record_ = record;
 }
 
+namespace {
+
+auto age(const Grant& grant) { return std::tie(grant.generation, grant.sequence); }
+
+}  // namespace
+
+void Node::note_attr(const BrickAttr& told) {
+  std::lock_guard lock(mutex_);
+  for (BrickAttr& known : brick_attrs_) {
+    if (known.grant.brick != told.grant.brick) continue;
+    if (age(told.grant) >= age(known.grant)) known = told;
+    return;
+  }
+  brick_attrs_.push_back(told);
+}
+
+bool Node::may_keep(std::span<const Grant> grants) const {
+  if (changing.load() != 0) return false;
+  std::lock_guard lock(mutex_);
+  for (const BrickAttr& known : brick_attrs_)
+    for (const Grant& grant : grants)
+      if (grant.brick == known.grant.brick && age(grant) < age(known.grant)) return false;
+  return true;
+}
+
+std::optional<Node::BrickAttr> Node::attr_of(uint16_t brick) const {
+  std::lock_guard lock(mutex_);
+  for (const BrickAttr& known : brick_attrs_)
+    if (known.grant.brick == brick) return known;
+  return std::nullopt;
+}
+
 NodeTable::Shard& NodeTable::shard(const Id& id) { return shards_[IdHash{}(id) % kShards]; }
 
 NodePtr NodeTable::get(const Id& id, wire::ObjectType type) {

@@ -1,16 +1,21 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <functional>
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "brick/base/id.h"
 #include "brick/wire/types.h"
+#include "dht/grant.h"
 
 namespace voldfs::dht {
 
@@ -52,6 +57,22 @@ class Node : public std::enable_shared_from_this<Node> {
   wire::DirRecord record() const;
   void update_record(const wire::DirRecord& record);  // ignores an older one
 
+  // Directories: their attributes as each brick has told them last, kept while its word holds (Grants): a stat merges them
+  // without asking. What is older than what is known is ignored: answers overtake each other.
+  struct BrickAttr {
+    Grant grant;               // sequence orders those of one brick
+    wire::Attr attr{};
+    uint32_t subdirectories = 0;
+  };
+  void note_attr(const BrickAttr& told);
+  // What the brick has told before is out of date.
+  void forget_attr(Grant since) { since.end_ms = 0, note_attr({since, {}, 0}); }
+  std::optional<BrickAttr> attr_of(uint16_t brick) const;
+
+  // Whether what these grants tell of the directory may be kept: nothing newer is known, and no change by this mount is on its
+  // way. The kernel would take an answer that a change has overtaken for the newer one.
+  bool may_keep(std::span<const Grant> grants) const;
+
   // Files: shared by all opens of the file; made on first use (open_file.cc).
   std::shared_ptr<Durability> durability();
 
@@ -69,6 +90,9 @@ class Node : public std::enable_shared_from_this<Node> {
     return std::exchange(data_stamp_, stamp);
   }
 
+  // Changes of the directory by this mount that the kernel has not heard the end of (Changing).
+  std::atomic<int> changing = 0;
+
   // The kernel's lookup count; fuse/ alone uses it, under the NodeTable's shard lock.
   uint64_t kernel_lookups = 0;
 
@@ -79,8 +103,21 @@ class Node : public std::enable_shared_from_this<Node> {
   Location location_;                         // guarded by mutex_
   Name name_;                                 // guarded by mutex_
   std::unique_ptr<wire::DirRecord> record_;   // guarded by mutex_; directories alone
+  std::vector<BrickAttr> brick_attrs_;        // guarded by mutex_; directories alone, by no order
   std::shared_ptr<Durability> durability_;    // guarded by mutex_; files alone
   DataStamp data_stamp_;                      // guarded by mutex_; files alone
+};
+
+// From before a request that changes a directory, or names in it, until the kernel has its answer.
+class [[nodiscard]] Changing {
+ public:
+  explicit Changing(NodePtr node) : node_(std::move(node)) { node_->changing.fetch_add(1); }
+  ~Changing() { node_->changing.fetch_sub(1); }
+  Changing(const Changing&) = delete;
+  Changing& operator=(const Changing&) = delete;
+
+ private:
+  const NodePtr node_;
 };
 
 // All nodes of a mount, by id: two lookups of one object (hard links, a rename) find the same node. Sharded; any

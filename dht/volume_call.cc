@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 #include <deque>
 #include <thread>
 #include <utility>
@@ -26,12 +27,15 @@ Result<wire::Reply> Volume::Impl::call(uint16_t ordinal, wire::Request request, 
   if (map_behind_.load(std::memory_order_relaxed) != 0 && !reclaiming) catch_up_map();
   client::BrickClient* brick = this->brick(ordinal);
   if (!brick) return fail(EIO);
+  wire::Reply own_refusal;
+  if (!refusal) refusal = &own_refusal;
   for (int tries = 0; tries < kRetriesMax; ++tries) {
     if (auto go = stamp(ordinal, request); !go) return fail(go.error());
     const Grants::Asking asking = grants.ask(ordinal);
     auto reply = brick->call(request, caller, refusal, data_into);
-    if (reply) asking.note(*reply);
-    if (refusal) asking.note(*refusal);
+    wire::Reply& answer = reply ? *reply : *refusal;
+    asking.note(answer);
+    note_directories(answer);
     if (reply || reply.error().code != wire::kMapOld) return reply;
     if (auto newer = fetch_map(ordinal); !newer) return fail(newer.error());
   }
@@ -63,6 +67,7 @@ std::vector<Answer> Volume::Impl::ask(std::vector<uint16_t> ordinals, const Make
     answers[i].status = calls[i]->wait();
     answers[i].reply = std::move(calls[i]->reply());
     askings[i].note(answers[i].reply);
+    note_directories(answers[i].reply);
     calls[i].reset();  // its connection is somebody else's now
   }
   for (Answer& answer : answers) {  // one by one, and rare
@@ -72,6 +77,18 @@ std::vector<Answer> Volume::Impl::ask(std::vector<uint16_t> ordinals, const Make
     answer.status = again ? Result<void>{} : fail(again.error());
   }
   return answers;
+}
+
+// What directories look like after a change that this client has made.
+void Volume::Impl::note_directories(const wire::Reply& reply) {
+  if (!(reply.header.flags & wire::kFlagDirectories)) return;
+  const Grant grant = age_of(reply);
+  wire::DirAfter after;
+  for (auto rest = std::span<const std::byte>(reply.data); rest.size() >= sizeof after; rest = rest.subspan(sizeof after)) {
+    std::memcpy(&after, rest.data(), sizeof after);
+    if (const NodePtr node = nodes.find(after.id); node && node->is_directory())
+      node->note_attr({grant, after.attr, after.subdirectories});
+  }
 }
 
 Result<wire::Reply> Volume::Impl::call_dir(uint16_t ordinal, const NodePtr& dir, IfAbsent absent,
@@ -204,6 +221,8 @@ Result<Entry> Volume::Impl::entry_from(const wire::EntryBody& body, const NodePt
   if (dir && grant.sequence != 0 && dir->record().epoch != 0 && grant.brick == hashed(dir, name)) entry.name_grant = grant;
   if (entry.node->is_directory()) {
     entry.node->update_record(body.dir);
+    if (body.dir.role & wire::kRoleHome && grant.sequence != 0)
+      entry.node->note_attr({grant, body.attr, body.dir.subdirectories});
     entry.node->set_location({entry.node->record().home, {}});
   } else {
     entry.node->set_location({ordinal, body.object.handle});

@@ -167,6 +167,7 @@ struct Volume::Impl {
   void connect_bricks(const VolumeMap& map);        // REQUIRES: mutex_
   Result<void> fetch_root(uint16_t ordinal);
   void catch_up_map();
+  void note_directories(const wire::Reply& reply);
   Result<void> stamp(uint16_t ordinal, wire::Request& request);  // before_request, map version
   client::Notifications notifications(uint16_t ordinal);
   void take_back(uint16_t ordinal, const wire::RecallBody& recall);

@@ -245,66 +245,6 @@ Result<Entry> Volume::lookup(const NodePtr& dir, std::string_view name, const Ca
   return impl_->lookup(dir, name, caller, missing);
 }
 
-// --- A directory's attributes -------------------------------------------------------------------------------
-
-Result<wire::Attr> Volume::Impl::merge_directory(const NodePtr& dir, const wire::EntryBody& home,
-                                                 const Caller& caller, std::vector<Grant>& grants) {
-  wire::Attr attr = home.attr;
-  uint32_t subdirectories = home.dir.subdirectories;
-  const uint16_t answered = home.dir.role & wire::kRoleHome ? dir->record().home : uint16_t{0};
-  std::vector<uint16_t> members = set_of(dir);
-  std::erase(members, answered);
-  if (answered == 0) {  // it is down: its backup has answered, and nobody vouches for what home will say
-    std::erase(members, dir->record().home);
-    grants.push_back(Grant{});
-  }
-  if (!members.empty()) {
-    Caller quick = caller;
-    quick.only_if_up = true;
-    const wire::DirBody body{{dir->id(), 0, 0, 0}};
-    for (const Answer& answer :
-         ask(members, [&](uint16_t) { return wire::Request(wire::Op::kDirGet, body); }, quick)) {
-      grants.push_back(answer.status ? grant_of(answer.reply) : Grant{});
-      if (!answer.status) continue;  // down, or in the set but not made there yet: the others' values count
-      auto member = answer.reply.body<wire::EntryBody>();
-      if (!member) return fail(member.error());
-      subdirectories += member->dir.subdirectories;
-      const auto later = [](int64_t& s, uint32_t& ns, int64_t other_s, uint32_t other_ns) {
-        if (std::tie(s, ns) < std::tie(other_s, other_ns)) s = other_s, ns = other_ns;
-      };
-      later(attr.atime, attr.atime_ns, member->attr.atime, member->attr.atime_ns);
-      later(attr.mtime, attr.mtime_ns, member->attr.mtime, member->attr.mtime_ns);
-      later(attr.ctime, attr.ctime_ns, member->attr.ctime, member->attr.ctime_ns);
-    }
-  }
-  attr.nlink = 2 + subdirectories;
-  return attr;
-}
-
-Result<Entry> Volume::Impl::stat_directory(const NodePtr& dir, const Caller& caller) {
-  const wire::DirBody body{{dir->id(), 0, 0, 0}};
-  const auto make = [&](const wire::ObjectRef&) { return wire::Request(wire::Op::kDirGet, body); };
-  const uint16_t backup = dir->record().backup;
-  Caller quick = caller;
-  quick.only_if_up = backup != 0;
-  uint16_t asked = 0;
-  auto reply = call_object(dir, make, quick, nullptr, {}, &asked);
-  if (!reply && reply.error().code == EHOSTDOWN && backup != 0) {
-    reply = call(backup, make({}), quick);
-    if (!reply) reply = call_object(dir, make, caller, nullptr, {}, &asked);
-  }
-  if (!reply) return fail(reply.error());
-  auto answered = reply->body<wire::EntryBody>();
-  if (!answered) return fail(answered.error());
-  auto entry = entry_from(*answered, nullptr, {}, asked, grant_of(*reply));
-  if (!entry) return entry;
-  if (entry->node != dir) return fail(EIO);
-  auto attr = merge_directory(dir, *answered, caller, entry->attr_grants);
-  if (!attr) return fail(attr.error());
-  entry->attr = *attr;
-  return entry;
-}
-
 // --- Waiting ------------------------------------------------------------------------------------------------
 
 Result<void> wait_busy(int& tries, const Caller& caller) {

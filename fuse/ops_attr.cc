@@ -52,7 +52,7 @@ Result<void> getattr(Request& request, fuse_ino_t ino, fuse_file_info* info) {
 }
 
 Result<void> setattr(Request& request, fuse_ino_t ino, struct stat* attr, int valid, fuse_file_info* info) {
-  const dht::NodePtr node = request.node(ino);
+  const dht::NodePtr node = request.node_to_change(ino);
   // The kernel cuts its own pages, so they stay what the file is; but the file's times change.
   if (valid & FUSE_SET_ATTR_SIZE) static_cast<void>(node->exchange_data_stamp({}));
   const auto changed = request.volume().setattr(node, open_file(info), wire_attr(*attr), wire_valid(valid), request.caller());

@@ -81,7 +81,7 @@ Result<void> ioctl(Request& request, fuse_ino_t ino, unsigned command, void*, fu
       uint32_t flags = 0;
       if (in_size < sizeof flags) return fail(EINVAL);
       std::memcpy(&flags, in, sizeof flags);
-      if (const auto done = request.volume().set_flags(node, flags, request.caller()); !done) return done;
+      if (const auto done = request.volume().set_flags(request.node_to_change(ino), flags, request.caller()); !done) return done;
       return request.reply_ioctl(nullptr, 0);
     }
     default:

@@ -38,35 +38,35 @@ Result<void> forget_multi(Request& request, size_t count, fuse_forget_data* forg
 }
 
 Result<void> mknod(Request& request, fuse_ino_t parent, const char* name, mode_t mode, dev_t device) {
-  return reply_made(request, request.volume().mknod(request.node(parent), name, mode, wire_device(device), request.caller()));
+  return reply_made(request, request.volume().mknod(request.node_to_change(parent), name, mode, wire_device(device), request.caller()));
 }
 
 Result<void> mkdir(Request& request, fuse_ino_t parent, const char* name, mode_t mode) {
-  return reply_made(request, request.volume().mkdir(request.node(parent), name, mode, request.caller()));
+  return reply_made(request, request.volume().mkdir(request.node_to_change(parent), name, mode, request.caller()));
 }
 
 Result<void> symlink(Request& request, const char* target, fuse_ino_t parent, const char* name) {
-  return reply_made(request, request.volume().symlink(request.node(parent), name, target, request.caller()));
+  return reply_made(request, request.volume().symlink(request.node_to_change(parent), name, target, request.caller()));
 }
 
 Result<void> unlink(Request& request, fuse_ino_t parent, const char* name) {
-  if (const auto done = request.volume().unlink(request.node(parent), name, request.caller()); !done) return done;
+  if (const auto done = request.volume().unlink(request.node_to_change(parent), name, request.caller()); !done) return done;
   return request.reply_ok();
 }
 
 Result<void> rmdir(Request& request, fuse_ino_t parent, const char* name) {
-  if (const auto done = request.volume().rmdir(request.node(parent), name, request.caller()); !done) return done;
+  if (const auto done = request.volume().rmdir(request.node_to_change(parent), name, request.caller()); !done) return done;
   return request.reply_ok();
 }
 
 Result<void> rename(Request& request, fuse_ino_t parent, const char* name, fuse_ino_t new_parent, const char* new_name, unsigned flags) {
-  const auto done = request.volume().rename(request.node(parent), name, request.node(new_parent), new_name, flags, request.caller());
+  const auto done = request.volume().rename(request.node_to_change(parent), name, request.node_to_change(new_parent), new_name, flags, request.caller());
   if (!done) return done;
   return request.reply_ok();
 }
 
 Result<void> link(Request& request, fuse_ino_t ino, fuse_ino_t new_parent, const char* new_name) {
-  return reply_made(request, request.volume().link(request.node(ino), request.node(new_parent), new_name, request.caller()));
+  return reply_made(request, request.volume().link(request.node(ino), request.node_to_change(new_parent), new_name, request.caller()));
 }
 
 }  // namespace voldfs::fuse

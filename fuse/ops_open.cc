@@ -60,7 +60,7 @@ Result<void> open(Request& request, fuse_ino_t ino, fuse_file_info* info) {
 
 Result<void> create(Request& request, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* info) {
   const auto flags = static_cast<uint32_t>(info->flags);
-  return reply_created(request, request.volume().create(request.node(parent), name, mode, flags, request.caller()), *info);
+  return reply_created(request, request.volume().create(request.node_to_change(parent), name, mode, flags, request.caller()), *info);
 }
 
 Result<void> tmpfile(Request& request, fuse_ino_t parent, mode_t mode, fuse_file_info* info) {

@@ -23,7 +23,7 @@ Result<void> setxattr(Request& request, fuse_ino_t ino, const char* name, const 
   // libfuse does not pass on whether the kernel wants the setgid bit cleared along with an ACL.
   const auto* const raw = static_cast<const protocol::SetxattrIn*>(request.raw_argument());
   if (raw->setxattr_flags & protocol::kSetxattrAclKillSgid) wire_flags |= kClearSetgid;
-  const auto done = request.volume().setxattr(request.node(ino), name, std::as_bytes(std::span(value, size)), wire_flags, request.caller());
+  const auto done = request.volume().setxattr(request.node_to_change(ino), name, std::as_bytes(std::span(value, size)), wire_flags, request.caller());
   if (!done) return done;
   return request.reply_ok();
 }
@@ -37,7 +37,7 @@ Result<void> listxattr(Request& request, fuse_ino_t ino, size_t size) {
 }
 
 Result<void> removexattr(Request& request, fuse_ino_t ino, const char* name) {
-  if (const auto done = request.volume().removexattr(request.node(ino), name, request.caller()); !done) return done;
+  if (const auto done = request.volume().removexattr(request.node_to_change(ino), name, request.caller()); !done) return done;
   return request.reply_ok();
 }
 

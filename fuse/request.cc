@@ -29,6 +29,12 @@ dht::NodePtr Request::node(fuse_ino_t number) const {
   return reinterpret_cast<dht::Node*>(number)->shared_from_this();
 }
 
+dht::NodePtr Request::node_to_change(fuse_ino_t number) {
+  dht::NodePtr node = this->node(number);
+  if (node->is_directory()) (changing_[0] ? changing_[1] : changing_[0]).emplace(node);
+  return node;
+}
+
 dht::Caller Request::caller() const {
   const fuse_ctx* const context = fuse_req_ctx(request_);
   dht::Caller caller;
@@ -55,8 +61,12 @@ fuse_ino_t node_number(const Mount& mount, const dht::Node& node) {
 
 Validity validity(const Mount& mount, const dht::Entry& entry, const dht::Grants::Delivery& delivery) {
   const MountBehaviour& fixed = mount.behaviour;
+  const auto attr_s = [&] {
+    if (entry.node->is_directory() && !entry.node->may_keep(entry.attr_grants)) return 0.0;
+    return delivery.seconds(entry.node->id(), entry.attr_grants);
+  };
   return {fixed.entry_timeout_s ? *fixed.entry_timeout_s : delivery.seconds(entry.directory, {&entry.name_grant, 1}),
-          fixed.attribute_timeout_s ? *fixed.attribute_timeout_s : delivery.seconds(entry.node->id(), entry.attr_grants)};
+          fixed.attribute_timeout_s ? *fixed.attribute_timeout_s : attr_s()};
 }
 
 struct stat to_stat(const Id& id, const wire::Attr& attr) {

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "dht/volume.h"
@@ -44,6 +45,9 @@ class Request {
   dht::Volume& volume() const { return *mount_.volume; }
   // The node that the kernel means; it counts lookups of it, so that it is there.
   dht::NodePtr node(fuse_ino_t number) const;
+  // As node(), of a directory whose attributes or names this request changes: until it is answered, no other answer lets the
+  // kernel keep the directory's attributes. Twice at most.
+  dht::NodePtr node_to_change(fuse_ino_t number);
   // Who asks, and how a wait for a brick that is down is ended by a signal.
   dht::Caller caller() const;
   // The request's own structure as it came, for what libfuse leaves out of it.
@@ -90,6 +94,7 @@ class Request {
   fuse_req_t request_;
   Mount& mount_;
   std::atomic<bool> interrupted_ = false;
+  std::optional<dht::Changing> changing_[2];
 };
 
 // The number by which the kernel knows a node. 1 is the mount's root.

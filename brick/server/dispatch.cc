@@ -3,6 +3,7 @@
 #include <chrono>
 #include <thread>
 
+#include "brick/server/changed_directories.h"
 #include "brick/server/lease_effects.h"
 
 namespace voldfs::server {
@@ -42,12 +43,17 @@ int run(ServerState& server, const std::shared_ptr<Session>& session, const Oper
   if (changes && (request.header.flags & wire::kFlagReclaim) == 0 && !server.wait_out_grace()) return wire::kGrace;
   const uint64_t since = server.leases.now();
   const int status = handle(server, session, operation, request, note, reply);
+  auto told = told_by(request, reply, status);
+  reply.header.object_sequence = since;
   if (changes) {
-    if (const auto changed = changed_by(request, reply); !changed.empty()) server.leases.changed(session->id(), changed);
+    if (const auto changed = changed_by(request, reply); !changed.empty()) {
+      server.leases.changed(session->id(), changed);
+      reply.header.object_sequence = server.leases.now();  // before what follows is looked at
+      tell_directories(server.store, request, changed, reply, told);
+    }
   }
-  if (const auto told = told_by(request, reply, status); !told.empty()) {
+  if (!told.empty()) {
     reply.header.grant_ms = server.leases.grant(session->id(), since, told, changes);
-    reply.header.object_sequence = since;
   }
   return status;
 }

@@ -145,6 +145,7 @@ void SlotFile::finish(uint32_t slot, const wire::ReplyBuilder& reply) {
   header.name_size = static_cast<uint16_t>(reply.name.size());
   header.name2_size = static_cast<uint16_t>(reply.name2.size());
   header.data_size = 0;
+  header.flags = static_cast<uint16_t>(header.flags & ~wire::kFlagDirectories);
   put(&header, sizeof header);
   put(reply.body.data(), reply.header.body_size);
   put(reply.name.data(), reply.name.size());

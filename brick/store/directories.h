@@ -97,6 +97,8 @@ class Directories {
   Result<DirectoryPtr> find(const Id& id);
   // As find(), and admitted (Directory::admit).
   Result<DirectoryPtr> find(const wire::DirRef& ref, bool reading = false);
+  // The directory if it is open now, which one that was just used is; null otherwise.
+  DirectoryPtr cached(const Id& id);
 
   // Takes in a directory that was met or made under `name` in `parent`: reads its id and record, gives it both
   // if it has none (adoption, FORMAT.md rule 3), and sees to its index entry. Under the name's lock.
@@ -123,7 +125,6 @@ class Directories {
     DirectoryPtr directory;
     std::list<Id>::iterator used;
   };
-  DirectoryPtr cached(const Id& id);
   DirectoryPtr insert(DirectoryPtr directory);
   Result<DirectoryPtr> open_indexed(const Id& id);
   Result<void> write_index(const Id& id, int fd);

@@ -26,7 +26,7 @@ Result<void> check_header(const RequestHeader& header) {
 Result<void> check_header(const ReplyHeader& header) {
   if (header.magic != kReplyMagic || header.version != kVersion) return fail(EPROTO);
   if (!sizes_within_limits(header)) return fail(EPROTO);
-  if ((header.flags & ~kFlagReplayed) != 0 || header.reserved != 0) return fail(EPROTO);
+  if ((header.flags & ~(kFlagReplayed | kFlagDirectories)) != 0 || header.reserved != 0) return fail(EPROTO);
   return {};
 }
 

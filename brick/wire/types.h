@@ -62,13 +62,14 @@ struct ReplyHeader {
   uint32_t status;        // 0, errno, or enum Status
   uint64_t sequence;      // of the request
   uint64_t map_version;   // of the brick's map: a client with an older one fetches it
-  uint64_t object_sequence;  // of the first object in the reply; orders grants and recalls; 0: not cacheable
+  uint64_t object_sequence;  // what the reply says is no older than this; orders grants and recalls; 0: not cacheable
   uint64_t verifier;      // changes when unsynced writes may have been lost (host reboot, remount)
   uint32_t grant_ms;      // how long what the reply tells may be cached; 0: no grant
   uint32_t reserved;      // 0
 };
 static_assert(sizeof(ReplyHeader) == 64);
 inline constexpr uint16_t kFlagReplayed = 1;
+inline constexpr uint16_t kFlagDirectories = 2;  // the payload is DirAfter[]: the directories that the request has changed
 
 // The kernel's file handle (name_to_handle_at) of an object, given out by the brick and sent back as a
 // hint. The MAC is over type, bytes and the object's id with a key that only the brick has.
@@ -136,6 +137,16 @@ struct DirRecord {
   BrickSet set;
 };
 static_assert(sizeof(DirRecord) == 208);
+
+// A directory's attributes on the answering brick right after a change of its names or of itself. As fresh as the reply's
+// object_sequence.
+struct DirAfter {
+  Id id;
+  Attr attr;
+  uint32_t subdirectories;  // as in DirRecord
+  uint32_t reserved;
+};
+static_assert(sizeof(DirAfter) == 120);
 
 // What a stub says (`trusted.voldfs.link`).
 enum class LinkState : uint8_t { kCommitted = 1, kPending = 2 };  // pending: cleanup of txn is not finished
