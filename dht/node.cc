@@ -78,6 +78,16 @@ void Node::note_attr(const BrickAttr& told) {
   brick_attrs_.push_back(told);
 }
 
+void Node::note_no_capability(const Grant& grant) {
+  std::lock_guard lock(mutex_);
+  no_capability_ = grant;
+}
+
+Grant Node::no_capability() const {
+  std::lock_guard lock(mutex_);
+  return no_capability_;
+}
+
 bool Node::may_keep(std::span<const Grant> grants) const {
   if (changing.load() != 0) return false;
   std::lock_guard lock(mutex_);

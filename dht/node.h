@@ -82,8 +82,13 @@ class Node : public std::enable_shared_from_this<Node> {
     uint64_t size = 0;
     int64_t mtime = 0, ctime = 0;
     uint32_t mtime_ns = 0, ctime_ns = 0;
-    bool valid = false;
-    friend bool operator==(const DataStamp&, const DataStamp&) = default;
+    bool known = false;
+    bool settled = false;  // old enough that a further change would show in its times
+    Grant grant;           // while it holds, nobody else has changed the file
+    bool is_as(const DataStamp& other) const {
+      return known && other.known && size == other.size && mtime == other.mtime && mtime_ns == other.mtime_ns &&
+             ctime == other.ctime && ctime_ns == other.ctime_ns;
+    }
   };
   DataStamp exchange_data_stamp(const DataStamp& stamp) {
     std::lock_guard guard(mutex_);
@@ -92,6 +97,10 @@ class Node : public std::enable_shared_from_this<Node> {
 
   // Changes of the directory by this mount that the kernel has not heard the end of (Changing).
   std::atomic<int> changing = 0;
+
+  // Files: while the grant holds there is no security.capability, which the kernel asks for before it writes.
+  void note_no_capability(const Grant& grant);
+  Grant no_capability() const;
 
   // The kernel's lookup count; fuse/ alone uses it, under the NodeTable's shard lock.
   uint64_t kernel_lookups = 0;
@@ -106,6 +115,7 @@ class Node : public std::enable_shared_from_this<Node> {
   std::vector<BrickAttr> brick_attrs_;        // guarded by mutex_; directories alone, by no order
   std::shared_ptr<Durability> durability_;    // guarded by mutex_; files alone
   DataStamp data_stamp_;                      // guarded by mutex_; files alone
+  Grant no_capability_;                       // guarded by mutex_; files alone
 };
 
 // From before a request that changes a directory, or names in it, until the kernel has its answer.

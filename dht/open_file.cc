@@ -55,8 +55,8 @@ constexpr int kOnce = O_CREAT | O_EXCL | O_TRUNC;  // flags that act when a file
 
 }  // namespace
 
-OpenFile::OpenFile(Volume::Impl& volume, const NodePtr& node, uint16_t brick, const wire::EntryBody& entry, uint32_t flags,
-                   const Caller& opener)
+OpenFile::OpenFile(Volume::Impl& volume, const NodePtr& node, uint16_t brick, const wire::EntryBody& entry, const Grant& grant,
+                   uint32_t flags, const Caller& opener)
     : volume_(volume),
       node_(node),
       brick_(brick),
@@ -67,13 +67,14 @@ OpenFile::OpenFile(Volume::Impl& volume, const NodePtr& node, uint16_t brick, co
         return who;
       }()),
       attr_at_open_(entry.attr),
+      grant_at_open_(grant),
       number_(entry.open),
       losses_heard_(node->durability()->losses()),
       durability_(node->durability()) {}
 
 OpenFilePtr OpenFile::make(Volume::Impl& volume, const NodePtr& node, uint16_t brick, const wire::EntryBody& entry,
-                           uint32_t flags, const Caller& opener) {
-  OpenFilePtr file(new OpenFile(volume, node, brick, entry, flags, opener));
+                           const Grant& grant, uint32_t flags, const Caller& opener) {
+  OpenFilePtr file(new OpenFile(volume, node, brick, entry, grant, flags, opener));
   volume.hold(file);
   return file;
 }

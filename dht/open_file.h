@@ -41,7 +41,7 @@ class OpenFile final : public Reclaimable, public std::enable_shared_from_this<O
  public:
   // Of an open that the brick has just answered (`entry.open` is its number).
   static OpenFilePtr make(Volume::Impl& volume, const NodePtr& node, uint16_t brick, const wire::EntryBody& entry,
-                          uint32_t flags, const Caller& opener);
+                          const Grant& grant, uint32_t flags, const Caller& opener);
   ~OpenFile() override;
 
   const NodePtr& node() const { return node_; }
@@ -49,6 +49,7 @@ class OpenFile final : public Reclaimable, public std::enable_shared_from_this<O
   uint32_t number() const { return number_.load(std::memory_order_relaxed); }
   uint32_t flags() const { return flags_; }
   const wire::Attr& attr_at_open() const { return attr_at_open_; }
+  const Grant& grant_at_open() const { return grant_at_open_; }  // of attr_at_open()
   Durability& durability() { return *durability_; }
   // EIO once for each loss of writes that this open has not heard of.
   Result<void> take_loss();
@@ -60,8 +61,8 @@ class OpenFile final : public Reclaimable, public std::enable_shared_from_this<O
   void close();
 
  private:
-  OpenFile(Volume::Impl& volume, const NodePtr& node, uint16_t brick, const wire::EntryBody& entry, uint32_t flags,
-           const Caller& opener);
+  OpenFile(Volume::Impl& volume, const NodePtr& node, uint16_t brick, const wire::EntryBody& entry, const Grant& grant,
+           uint32_t flags, const Caller& opener);
 
   Volume::Impl& volume_;
   const NodePtr node_;
@@ -69,6 +70,7 @@ class OpenFile final : public Reclaimable, public std::enable_shared_from_this<O
   const uint32_t flags_;               // of open(2), without those that act only once (O_CREAT, O_EXCL, O_TRUNC)
   const Caller opener_;
   const wire::Attr attr_at_open_;
+  const Grant grant_at_open_;
   std::atomic<uint32_t> number_;
   std::atomic<bool> closed_ = false;
   std::atomic<uint32_t> losses_heard_;

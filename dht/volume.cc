@@ -69,6 +69,7 @@ Volume::Impl::Impl(VolumeOptions options_in)
 // them.
 Volume::Impl::~Impl() {
   if (lock_waits) lock_waits->stop();
+  releases.stop();
   std::unordered_map<uint16_t, std::unique_ptr<client::BrickClient>> bricks;
   {
     std::lock_guard lock(mutex_);
@@ -263,6 +264,7 @@ void Volume::Impl::reclaim_all(uint16_t ordinal, bool lost) {
     for (const auto& [key, weak] : held_)
       if (auto what = weak.lock()) held.push_back(std::move(what));
   }
+  if (lost) releases.forget(ordinal);
   reclaiming = true;
   for (const auto& what : held) what->reclaim(ordinal, lost);
   reclaiming = false;

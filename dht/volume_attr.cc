@@ -158,6 +158,7 @@ class Sum {
 
 // A brick that is down is left out rather than waited for: df(1) is asked when something is wrong.
 Result<wire::StatfsReply> Volume::statfs(const Caller& caller) {
+  impl_->releases.tell_all();  // files that were open when they were removed keep their blocks until then
   Caller quick = caller;
   quick.only_if_up = true;
   Sum sum;

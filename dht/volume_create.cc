@@ -131,7 +131,8 @@ Result<Created> Volume::create(const NodePtr& dir, std::string_view name, uint32
       if (!body) return fail(body.error());
       auto entry = impl.entry_from(*body, dir, name, asked, grant_of(*reply));
       if (!entry) return fail(entry.error());
-      return Created{*entry, OpenFile::make(impl, entry->node, asked, *body, flags, caller)};
+      if (!body->existed) entry->node->note_no_capability(grant_of(*reply));
+      return Created{*entry, OpenFile::make(impl, entry->node, asked, *body, grant_of(*reply), flags, caller)};
     }
     switch (reply.error().code) {
       case EBUSY: case wire::kLeaving:
@@ -171,7 +172,7 @@ Result<Created> Volume::tmpfile(const NodePtr& dir, uint32_t mode, uint32_t flag
   if (!body) return fail(body.error());
   auto entry = impl.entry_from(*body, nullptr, {}, asked);
   if (!entry) return fail(entry.error());
-  return Created{*entry, OpenFile::make(impl, entry->node, asked, *body, flags, caller)};
+  return Created{*entry, OpenFile::make(impl, entry->node, asked, *body, grant_of(*reply), flags, caller)};
 }
 
 Result<Entry> Volume::mknod(const NodePtr& dir, std::string_view name, uint32_t mode, uint64_t rdev,

@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "dht/releases.h"
 #include "dht/volume.h"
 
 // Set on the thread that reclaims: its requests are for the brick that has come back, and wait for no other.
@@ -160,6 +161,8 @@ struct Volume::Impl {
   Grants grants;
   std::atomic<Caches*> caches = nullptr;
   NodePtr root;
+  bool tell_released(uint16_t ordinal, const std::vector<uint32_t>& opens);  // volume_open.cc
+  Releases releases{[this](uint16_t brick, const std::vector<uint32_t>& opens) { return tell_released(brick, opens); }};
   std::shared_ptr<LockWaits> lock_waits;            // made on first use (volume_lock.cc)
   std::once_flag lock_waits_made;
 

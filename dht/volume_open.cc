@@ -1,10 +1,17 @@
 #include <fcntl.h>
 
+#include <algorithm>
+
 #include "dht/file_call.h"
 #include "dht/lock_waits.h"
 
 // Opening and closing files that are there.
 namespace voldfs::dht {
+namespace {
+
+constexpr size_t kReleasedAtOnceMax = 4096;  // opens in one request
+
+}  // namespace
 
 Result<OpenFilePtr> Volume::open(const NodePtr& node, uint32_t flags, const Caller& caller) {
   if (node->is_directory()) return fail(EISDIR);
@@ -21,7 +28,7 @@ Result<OpenFilePtr> Volume::open(const NodePtr& node, uint32_t flags, const Call
   if (!reply) return fail(reply.error());
   const auto entry = reply->body<wire::EntryBody>();
   if (!entry) return fail(entry.error());
-  auto file = OpenFile::make(*impl_, node, brick, *entry, flags, caller);
+  auto file = OpenFile::make(*impl_, node, brick, *entry, grant_of(*reply), flags, caller);
   file->durability().note(reply->header.verifier, false);
   return file;
 }
@@ -30,9 +37,20 @@ Result<OpenFilePtr> Volume::open(const NodePtr& node, uint32_t flags, const Call
 void Volume::release(const OpenFilePtr& file, const Caller& caller) {
   lock_waits(*impl_).drop_open(*file, caller);
   file->close();
-  const wire::OpenRef ref{file->number(), 0, caller.lock_owner};
-  // The brick forgets the open with the session if it cannot be told.
-  static_cast<void>(impl_->call(file->brick(), wire::Request(wire::Op::kRelease, ref), caller));
+  impl_->releases.add(file->brick(), file->number());
+}
+
+bool Volume::Impl::tell_released(uint16_t ordinal, const std::vector<uint32_t>& opens) {
+  Caller nobody;
+  nobody.only_if_up = true;
+  for (auto rest = std::span(opens); !rest.empty();) {
+    const auto some = rest.first(std::min(rest.size(), kReleasedAtOnceMax));
+    rest = rest.subspan(some.size());
+    const wire::Request request(wire::Op::kRelease, wire::OpenRef{some.front(), 0, 0}, {}, {}, std::as_bytes(some.subspan(1)));
+    // What the brick does not know has ended with an earlier session.
+    if (const auto told = call(ordinal, request, nobody); !told && told.error().code == EHOSTDOWN) return false;
+  }
+  return true;
 }
 
 Result<void> Volume::flush(const OpenFilePtr& file) { return file->take_loss(); }

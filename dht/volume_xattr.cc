@@ -7,7 +7,10 @@ namespace {
 
 constexpr uint32_t kValueMax = 64 * 1024;  // XATTR_SIZE_MAX and XATTR_LIST_MAX of Linux
 
-Result<std::vector<std::byte>> ask_value(Volume::Impl& volume, wire::Op op, const NodePtr& node, std::string_view name, const Caller& caller) {
+constexpr std::string_view kCapability = "security.capability";
+
+Result<std::vector<std::byte>> ask_value(Volume::Impl& volume, wire::Op op, const NodePtr& node, std::string_view name,
+                                         const Caller& caller, wire::Reply* refusal = nullptr) {
   wire::XattrBody body{};
   body.size_max = kValueMax;
   const auto make = [&](const wire::ObjectRef& object) {
@@ -18,7 +21,7 @@ Result<std::vector<std::byte>> ask_value(Volume::Impl& volume, wire::Op op, cons
   const uint16_t backup = node->is_directory() ? node->record().backup : uint16_t{0};
   Caller quick = caller;
   quick.only_if_up = backup != 0;
-  auto reply = volume.call_object(node, make, quick);
+  auto reply = volume.call_object(node, make, quick, refusal);
   if (!reply && reply.error().code == EHOSTDOWN && backup != 0) {
     reply = volume.call(backup, make(volume.object_ref(node)), quick);
     if (!reply && reply.error().code == EHOSTDOWN) reply = volume.call_object(node, make, caller);
@@ -30,7 +33,15 @@ Result<std::vector<std::byte>> ask_value(Volume::Impl& volume, wire::Op op, cons
 }  // namespace
 
 Result<std::vector<std::byte>> Volume::getxattr(const NodePtr& node, std::string_view name, const Caller& caller) {
-  return ask_value(*impl_, wire::Op::kGetxattr, node, name, caller);
+  const bool remembered = name == kCapability && !node->is_directory();
+  if (remembered) {
+    const Grant grant = node->no_capability();
+    if (Grants::Delivery(impl_->grants).seconds(node->id(), {&grant, 1}) > 0) return fail(ENODATA);
+  }
+  wire::Reply refusal;
+  auto value = ask_value(*impl_, wire::Op::kGetxattr, node, name, caller, &refusal);
+  if (remembered && !value && value.error().code == ENODATA) node->note_no_capability(grant_of(refusal));
+  return value;
 }
 
 Result<std::vector<std::byte>> Volume::listxattr(const NodePtr& node, const Caller& caller) {
@@ -50,6 +61,7 @@ Result<void> Volume::setxattr(const NodePtr& node, std::string_view name, std::s
         return wire::Request(wire::Op::kSetxattr, body, name, {}, value);
       },
       caller, &brick);
+  if (name == kCapability) node->note_no_capability({});
   if (!reply) return fail(reply.error());
   return {};
 }

@@ -13,20 +13,21 @@ namespace {
 // ticks of up to 10 ms, and clocks differ.
 constexpr int64_t kStampAgeMinS = 1;
 
-dht::Node::DataStamp stamp_of(const wire::Attr& attr) {
-  dht::Node::DataStamp stamp{attr.size, attr.mtime, attr.ctime, attr.mtime_ns, attr.ctime_ns, false};
+dht::Node::DataStamp stamp_of(const wire::Attr& attr, const dht::Grant& grant) {
+  dht::Node::DataStamp stamp{attr.size, attr.mtime, attr.ctime, attr.mtime_ns, attr.ctime_ns, attr.mode != 0, false, grant};
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
-  stamp.valid = attr.mode != 0 && attr.ctime + kStampAgeMinS < now.tv_sec;
+  stamp.settled = attr.ctime + kStampAgeMinS < now.tv_sec;
   return stamp;
 }
 
 // True when the file is what it was when it was opened last, and nobody has written to it through this mount
 // since then. From here on, AUTO_INVAL_DATA watches.
-bool pages_are_current(dht::Node& node, const wire::Attr& attr) {
-  const auto now = stamp_of(attr);
-  const auto before = node.exchange_data_stamp(now);
-  return before.valid && before == now;
+bool pages_are_current(const dht::Grants& grants, const dht::OpenFile& file) {
+  const auto now = stamp_of(file.attr_at_open(), file.grant_at_open());
+  const auto before = file.node()->exchange_data_stamp(now);
+  if (!before.is_as(now)) return false;
+  return before.settled || dht::Grants::Delivery(grants).seconds(file.node()->id(), {&before.grant, 1}) > 0;
 }
 
 // Whether the kernel's page cache is left out. It must be for appends: the kernel puts an append's data into its
@@ -40,7 +41,7 @@ std::unique_ptr<FileHandle> fill_handle(const Mount& mount, const dht::OpenFileP
   auto handle = std::make_unique<FileHandle>(file, is_direct(mount, info.flags));
   info.direct_io = handle->direct;
   info.parallel_direct_writes = handle->direct;
-  const bool current = pages_are_current(*file->node(), file->attr_at_open());
+  const bool current = pages_are_current(mount.volume->grants(), *file);
   info.keep_cache = !handle->direct && !(info.flags & O_TRUNC) && current;
   return handle;
 }

@@ -91,6 +91,8 @@ std::vector<LeaseItem> told_by(const wire::RequestView& request, const wire::Rep
     // That a name is missing is knowledge too, also because the directory is not here at all.
     if (request.op() == Op::kLookup && (status == ENOENT || status == wire::kDirAbsent))
       items.add(directory_of(request), kLeaseEntries);
+    // The kernel wants to know before each write to a file that it has new attributes of.
+    if (request.op() == Op::kGetxattr && status == ENODATA) items.attr(object_of(request));
     return items.take();
   }
   switch (request.op()) {
@@ -102,6 +104,7 @@ std::vector<LeaseItem> told_by(const wire::RequestView& request, const wire::Rep
     case Op::kLink: tell_entry(request, reply, items); break;
     case Op::kGetattr:
     case Op::kSetattr:
+    case Op::kOpen:
     case Op::kDirGet: items.attr(body_of<wire::EntryBody>(reply).object.id); break;
     case Op::kReaddir: tell_page(request, reply, items); break;
     case Op::kGetattrMany: tell_many(reply, items); break;

@@ -82,7 +82,7 @@ const std::vector<Operation>& table() {
       make(Op::kSetattr, op_setattr, kBody<wire::SetattrBody>, 0),
       make(Op::kReadlink, op_readlink, kBody<wire::ObjectBody>, 0),
       make(Op::kOpen, op_open, kBody<wire::OpenBody>, 0),
-      make(Op::kRelease, op_release, kBody<wire::OpenRef>, 0),
+      make(Op::kRelease, op_release, kBody<wire::OpenRef>, kData),
       make(Op::kRead, op_read, kBody<wire::IoBody>, kReplyData),
       make(Op::kWrite, op_write, kBody<wire::IoBody>, kData),
       make(Op::kFsync, op_fsync, kBody<wire::IoBody>, 0),

@@ -114,7 +114,15 @@ Result<void> op_open(Call& call) {
 Result<void> op_release(Call& call) {
   auto body = call.request.as<wire::OpenRef>();
   if (!body) return fail(body.error());
+  const auto further = call.request.data;
+  uint32_t open;
+  if (further.size() % sizeof open != 0) return fail(EPROTO);
   auto closed = call.store.open_files().close(call.session_id, body->open);
+  for (size_t at = 0; at < further.size(); at += sizeof open) {
+    std::memcpy(&open, further.data() + at, sizeof open);
+    const auto one = call.store.open_files().close(call.session_id, open);
+    if (closed) closed = one;
+  }
   if (!closed && (call.request.header.flags & wire::kFlagResend)) return {};  // the first one did it
   return closed;
 }

@@ -41,7 +41,7 @@ enum class Op : uint16_t {
   kSetattr = 49,     // SetattrBody -> EntryBody
   kReadlink = 50,    // ObjectBody -> data = target
   kOpen = 51,        // OpenBody -> EntryBody with open number
-  kRelease = 52,     // OpenRef -> none
+  kRelease = 52,     // OpenRef; data = further open numbers, u32 each -> none
   kRead = 53,        // IoBody -> data
   kWrite = 54,       // IoBody; data -> WriteReply
   kFsync = 55,       // IoBody (flags: 1 = data only); of a directory: DirRef in `object.id`, open 0
