@@ -80,6 +80,7 @@ void run(const Options& options) {
     const Workers& workers = special.empty() ? own : special;
     for (const auto& worker : workers)
       workload.prepare(*worker);
+    if (FLAGS_section == "data") ::sync();  // what earlier rows have written is not this one's time
     prepare_caches(workload.caches);
     for (const Measured& row : measure(workload, workers, options))
       report(row);

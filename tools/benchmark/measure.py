@@ -1,6 +1,7 @@
 """Runs the driver on the targets, one after the other, round by round."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -89,6 +90,7 @@ def measure(targets, options, results):
                     if not applies(section, threads, target):
                         continue
                     print(f"round {number + 1} of {options.rounds}: {section}, {threads} thread(s), {target.name}", file=sys.stderr)
+                    os.sync()  # what others have written is not this one's time
                     for row in measure_section(section, target, threads, options):
                         results.add(threads, target.name, row)
 

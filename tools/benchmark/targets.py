@@ -85,7 +85,7 @@ class Voldfs(Target):
         specs = [f"127.0.0.{first + n}:{path}" for n, path in enumerate(bricks)]
         sockets = "" if self.tcp else self.place.work
         voldctl = f"{self.place.programs}/voldctl"
-        run(voldctl, "map", "create", f"--out={self.map_file}", f"--unix-dir={sockets}", self.name, *specs)
+        run(voldctl, "map", "create", f"--out={self.map_file}", "--unix-dir", sockets, self.name, *specs)
         with open(self.map_file, encoding="utf-8") as file:
             volume = json.load(file)
         for brick in volume["bricks"]:
