@@ -12,6 +12,8 @@ import time
 
 WAIT_S = 60  # for a daemon to answer
 IMAGE_GIB = 8  # of a file system, sparse
+SETTLE_S = 5  # for the machine to become idle
+IDLE = 0.15  # of its time, is what daemons without work take
 LOOP_TRIES = 50  # for a free loop device: others take them too
 ADDRESS = "192.0.2.1"  # on the loopback interface of the network namespace, for what refuses 127.0.0.0/8
 
@@ -85,6 +87,29 @@ def fresh_ext4(root_fd, directory):
     finally:
         os.close(image)
     return directory
+
+
+def busy_part():
+    """Of all CPUs' time, in the next fifth of a second."""
+    def times():
+        with open("/proc/stat", encoding="ascii") as file:
+            user, nice, system, idle, iowait, *rest = (int(n) for n in file.readline().split()[1:])
+        return user + nice + system + idle + iowait + sum(rest), idle + iowait
+
+    total, idle = times()
+    time.sleep(0.2)
+    total_now, idle_now = times()
+    return 1 - (idle_now - idle) / max(1, total_now - total)
+
+
+def settle():
+    """Waits until what was written before is on the disk and the machine has nothing to do; whether it came to that."""
+    os.sync()
+    deadline = time.monotonic() + SETTLE_S
+    while busy_part() > IDLE:
+        if time.monotonic() > deadline:
+            return False
+    return True
 
 
 def drop_caches():

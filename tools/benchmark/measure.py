@@ -1,12 +1,11 @@
 """Runs the driver on the targets, one after the other, round by round."""
 
 import json
-import os
 import statistics
 import subprocess
 import sys
 
-from benchmark.machine import Failed, drop_caches
+from benchmark.machine import Failed, drop_caches, settle
 
 
 ORDER = ("local", "voldfs", "glusterfs", "glusterfs-cache", "moosefs", "voldfs-tcp", "floor", "floor-passthrough", "floor-uring")
@@ -82,17 +81,24 @@ class Results:
 
 
 def measure(targets, options, results):
-    """Targets take turns, there and back: A B C, C B A, ..."""
+    """Targets take turns, there and back: A B C, C B A, ... One that fails is left out from then on, and named."""
+    failed = {}
     for number in range(options.rounds):
         for section in options.sections:
             for threads in options.threads:
                 for target in targets if number % 2 == 0 else reversed(targets):
-                    if not applies(section, threads, target):
+                    if target.name in failed or not applies(section, threads, target):
                         continue
                     print(f"round {number + 1} of {options.rounds}: {section}, {threads} thread(s), {target.name}", file=sys.stderr)
-                    os.sync()  # what others have written is not this one's time
-                    for row in measure_section(section, target, threads, options):
-                        results.add(threads, target.name, row)
+                    if not settle():
+                        print("the machine is busy with something else: the figures will show it", file=sys.stderr)
+                    try:
+                        for row in measure_section(section, target, threads, options):
+                            results.add(threads, target.name, row)
+                    except Failed as error:
+                        failed[target.name] = str(error)
+                        print(f"without {target.name} from here on: {error}", file=sys.stderr)
+    return failed
 
 
 def applies(section, threads, target):
