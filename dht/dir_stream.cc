@@ -33,7 +33,18 @@ Result<void> DirStream::start(const Caller& caller) {
   std::sort(order_.begin(), order_.end());
   pages_.clear();
   names_.clear();
+  listing_ = {{}, dir_->changes.load()};
+  dir_->note_listing({});
   return {};
+}
+
+// The first pages of all bricks make a listing whose end can be told: by any change of a name on any of them.
+void DirStream::note_first_page(const Page& page) {
+  if (record_.epoch == 0) return;  // names may be put there by hand
+  for (const Grant& known : listing_.grants)
+    if (known.brick == page.grant.brick) return;  // asked once more
+  listing_.grants.push_back(page.grant);
+  if (listing_.grants.size() == order_.size()) dir_->note_listing(listing_);
 }
 
 Result<void> DirStream::read(uint64_t cookie, bool with_attr, const Caller& caller, const Take& take) {
@@ -162,6 +173,7 @@ Result<void> DirStream::accept(Answer& answer, uint64_t position, Clock::time_po
   page.end = reply->position;
   page.last = reply->end != 0;
   page.grant = grant_of(answer.reply);
+  if (position == 0) note_first_page(page);
   page.reply = std::move(answer.reply);
   auto entries = parse_dirents(page.reply.data, reply->count);
   if (!entries) return fail(entries.error());
@@ -209,6 +221,12 @@ Result<bool> DirStream::list(uint16_t ordinal, const Page& page, const DirentVie
   out.entry = std::move(*found);
   out.has_attr = true;
   return true;
+}
+
+bool Volume::is_listing_current(const NodePtr& dir) const {
+  const Node::Listing listing = dir->listing();
+  if (listing.grants.empty() || listing.changes != dir->changes.load() || dir->changing.load() != 0) return false;
+  return Grants::Delivery(impl_->grants).seconds(dir->id(), listing.grants) > 0;
 }
 
 Result<std::shared_ptr<DirStream>> Volume::open_directory(const NodePtr& dir, const Caller&) {

@@ -49,6 +49,7 @@ class DirStream {
   Result<bool> list(uint16_t ordinal, const Page& page, const DirentView& entry, const Caller& caller, ListedEntry& out);
   Result<bool> is_name(uint16_t ordinal, const DirentView& entry, const Caller& caller, Id& id);
   void postpone(size_t at);
+  void note_first_page(const Page& page);
 
   Volume::Impl& volume_;
   const NodePtr dir_;
@@ -56,6 +57,7 @@ class DirStream {
   wire::DirRecord record_{};                    // guarded by mutex_, as all that follows
   std::vector<uint16_t> order_;                 // bricks, in the order in which they are read; empty: not started
   std::map<uint16_t, Page> pages_;              // at most one a brick, kPrefetchMax at once
+  Node::Listing listing_;                       // the first pages so far
   std::unordered_set<std::string> names_;       // epoch 0: of the bricks before
 };
 

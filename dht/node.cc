@@ -78,6 +78,16 @@ void Node::note_attr(const BrickAttr& told) {
   brick_attrs_.push_back(told);
 }
 
+void Node::note_listing(Listing listing) {
+  std::lock_guard lock(mutex_);
+  listing_ = std::move(listing);
+}
+
+Node::Listing Node::listing() const {
+  std::lock_guard lock(mutex_);
+  return listing_;
+}
+
 void Node::note_no_capability(const Grant& grant) {
   std::lock_guard lock(mutex_);
   no_capability_ = grant;

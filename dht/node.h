@@ -95,6 +95,16 @@ class Node : public std::enable_shared_from_this<Node> {
     return std::exchange(data_stamp_, stamp);
   }
 
+  // Directories: what was listed last, as each brick had it, and after how many changes by this mount. The kernel may go on with
+  // what it keeps of that listing while all of it still holds.
+  struct Listing {
+    std::vector<Grant> grants;  // empty: nothing that could be kept
+    uint64_t changes = 0;
+  };
+  void note_listing(Listing listing);
+  Listing listing() const;
+  std::atomic<uint64_t> changes = 0;  // of the directory by this mount
+
   // Changes of the directory by this mount that the kernel has not heard the end of (Changing).
   std::atomic<int> changing = 0;
 
@@ -113,6 +123,7 @@ class Node : public std::enable_shared_from_this<Node> {
   Name name_;                                 // guarded by mutex_
   std::unique_ptr<wire::DirRecord> record_;   // guarded by mutex_; directories alone
   std::vector<BrickAttr> brick_attrs_;        // guarded by mutex_; directories alone, by no order
+  Listing listing_;                           // guarded by mutex_; directories alone
   std::shared_ptr<Durability> durability_;    // guarded by mutex_; files alone
   DataStamp data_stamp_;                      // guarded by mutex_; files alone
   Grant no_capability_;                       // guarded by mutex_; files alone

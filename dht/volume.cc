@@ -176,8 +176,8 @@ void Volume::Impl::take_back(uint16_t ordinal, const wire::RecallBody& recall) {
       held->drop_names(recall.object);
     }
   }
-  if (recall.what & (wire::kRecallAttr | wire::kRecallData))
-    if (const NodePtr node = nodes.find(recall.object)) held->drop_attributes(node);
+  if (const NodePtr node = nodes.find(recall.object))
+    if (recall.what & (wire::kRecallAttr | wire::kRecallData) || node->is_directory()) held->drop_attributes(node);
 }
 
 client::Notifications Volume::Impl::notifications(uint16_t ordinal) {

@@ -58,7 +58,7 @@ struct ListedEntry {
 class Caches {
  public:
   virtual ~Caches() = default;
-  virtual void drop_attributes(const NodePtr& node) = 0;  // and by them a file's pages
+  virtual void drop_attributes(const NodePtr& node) = 0;  // and by them a file's pages; a directory's listing
   virtual void drop_names(const Id& directory) = 0;
   virtual void drop_all() = 0;
 };
@@ -118,6 +118,8 @@ class Volume {
 
   // Directories (dir_stream.cc). Pages come from all bricks of the set; `cookie` 0 is the start.
   Result<std::shared_ptr<DirStream>> open_directory(const NodePtr& dir, const Caller& caller);
+  // Whether the directory's names are what they were when it was last read from its start.
+  bool is_listing_current(const NodePtr& dir) const;
   // Calls `take` for entries behind the cookie until it returns false (the reply is full) or there are none.
   Result<void> read_directory(DirStream& stream, uint64_t cookie, bool with_attr, const Caller& caller,
                               const std::function<bool(const ListedEntry&)>& take);

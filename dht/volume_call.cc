@@ -86,8 +86,10 @@ void Volume::Impl::note_directories(const wire::Reply& reply) {
   wire::DirAfter after;
   for (auto rest = std::span<const std::byte>(reply.data); rest.size() >= sizeof after; rest = rest.subspan(sizeof after)) {
     std::memcpy(&after, rest.data(), sizeof after);
-    if (const NodePtr node = nodes.find(after.id); node && node->is_directory())
-      node->note_attr({grant, after.attr, after.subdirectories});
+    const NodePtr node = nodes.find(after.id);
+    if (!node || !node->is_directory()) continue;
+    node->changes.fetch_add(1);
+    node->note_attr({grant, after.attr, after.subdirectories});
   }
 }
 

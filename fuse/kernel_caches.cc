@@ -14,6 +14,10 @@ namespace {
 
 constexpr int kNewInodeTries = 5;  // a millisecond each: until the kernel has made an inode of a reply that it has got
 
+// Of a directory the listing that the kernel keeps goes along: its pages are locked for moments only. A file's are locked
+// while they are read and written, which may wait for the one who waits for us; AUTO_INVAL_DATA drops them later.
+constexpr int64_t kFromStart = 0, kNoPages = -1;
+
 }  // namespace
 
 bool KernelCaches::advance_epoch() {
@@ -34,7 +38,8 @@ bool KernelCaches::invalidate(const dht::NodePtr& node) {
   struct {
     protocol::OutHeader header;
     protocol::NotifyInvalInode inode;
-  } const notification{{sizeof notification, protocol::kNotifyInvalInode, 0}, {node_number(mount_, *node), -1, 0}};
+  } const notification{{sizeof notification, protocol::kNotifyInvalInode, 0},
+                       {node_number(mount_, *node), node->is_directory() ? kFromStart : kNoPages, 0}};
   return ::write(device_.get(), &notification, sizeof notification) >= 0 || errno != ENOENT;
 }
 

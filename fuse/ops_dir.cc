@@ -73,6 +73,8 @@ Result<void> opendir(Request& request, fuse_ino_t ino, fuse_file_info* info) {
   auto stream = request.volume().open_directory(handle->node, request.caller());
   if (!stream) return fail(stream.error());
   handle->stream = std::move(*stream);
+  info->cache_readdir = 1;
+  info->keep_cache = request.volume().is_listing_current(handle->node);
   return request.reply_open(*info, std::move(handle));
 }
 
