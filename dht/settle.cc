@@ -6,6 +6,8 @@
 #include <cstring>
 #include <utility>
 
+#include <spdlog/spdlog.h>
+
 #include "dht/volume_lookup.h"
 #include "dht/volume_remove.h"
 
@@ -48,6 +50,19 @@ Result<Txn> txn_from(uint16_t authority, wire::Reply& reply) {
 Result<void> finish(Volume::Impl& volume, const Txn& txn, const Caller& caller) {
   return done_or(volume.call(txn.authority, txn_request(wire::Op::kTxnFinish, txn.record.txn), caller));
 }
+
+}  // namespace
+
+void forget_later(Volume::Impl& volume, const Txn& txn) {
+  volume.chores.add([&volume, authority = txn.authority, id = txn.record.txn] {
+    Caller quick;
+    quick.only_if_up = true;  // otherwise it is settled with what else dead clients leave
+    const auto done = done_or(volume.call(authority, txn_request(wire::Op::kTxnFinish, id), quick));
+    if (!done) spdlog::info("transaction_left txn={} error={}", id.hex(), done.error().code);
+  });
+}
+
+namespace {
 
 wire::Request mark_request(wire::Op op, const wire::DirRef& dir, const Id& txn, const Id& authority, const Id& expected,
                            std::string_view name) {
@@ -96,7 +111,7 @@ Result<void> leave(Volume::Impl& volume, const NodePtr& from, const Txn& txn, co
       caller));
 }
 
-Result<void> finish_rename(Volume::Impl& volume, const Txn& txn, const Caller& caller) {
+Result<void> finish_rename(Volume::Impl& volume, const Txn& txn, const Caller& caller, Record record) {
   auto from = volume.directory(txn.record.from.dir, caller);
   auto to = volume.directory(txn.record.to.dir, caller);
   // A parent that is gone took its names along; what is left is to forget the transaction.
@@ -113,7 +128,7 @@ Result<void> finish_rename(Volume::Impl& volume, const Txn& txn, const Caller& c
   }
   if (from)
     if (auto done = leave(volume, *from, txn, caller); !done) return done;
-  return finish(volume, txn, caller);
+  return record == Record::kGoes ? finish(volume, txn, caller) : Result<void>{};
 }
 
 // kTxnList: TxnRecord, u16 old name size, u16 new name size, u32 0, both names, zeros to 8; repeated.
@@ -237,12 +252,12 @@ Result<Txn> txn_status(Volume::Impl& volume, uint16_t authority, const Id& txn, 
   return txn_from(authority, *reply);
 }
 
-Result<void> finish_committed(Volume::Impl& volume, const Txn& txn, const Caller& caller) {
+Result<void> finish_committed(Volume::Impl& volume, const Txn& txn, const Caller& caller, Record record) {
   switch (txn.record.kind) {
-    case wire::TxnKind::kRename: return finish_rename(volume, txn, caller);
+    case wire::TxnKind::kRename: return finish_rename(volume, txn, caller, record);
     case wire::TxnKind::kExchange: return finish_exchange(volume, txn, caller);
     case wire::TxnKind::kLink:
-    case wire::TxnKind::kPlace: return finish(volume, txn, caller);
+    case wire::TxnKind::kPlace: return record == Record::kGoes ? finish(volume, txn, caller) : Result<void>{};
   }
   return fail(EIO);
 }

@@ -26,7 +26,11 @@ wire::TxnRecord mirrored(const wire::TxnRecord& record);
 
 // Cleans up behind a commit: the object to its new path, the old name away, the replaced object away, the record
 // away. EIO, EHOSTDOWN: a participant does not answer; the next one who meets it goes on.
-Result<void> finish_committed(Volume::Impl& volume, const Txn& txn, const Caller& caller);
+// `record`: what becomes of the record of a rename, a link or a placement, which is no more than a note by then.
+enum class Record { kGoes, kStays };
+Result<void> finish_committed(Volume::Impl& volume, const Txn& txn, const Caller& caller, Record record = Record::kGoes);
+// The record goes when there is time, behind its driver's back. Whoever meets it before finds nothing else to do.
+void forget_later(Volume::Impl& volume, const Txn& txn);
 
 // Writes the abort down, takes back what was done. kTxnDecided: it is committed.
 Result<void> abort_prepared(Volume::Impl& volume, const Txn& txn, const Caller& caller);

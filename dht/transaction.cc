@@ -96,7 +96,9 @@ Result<void> Transaction::commit() {
 
 void Transaction::finish() {
   stage_ = Stage::kEnded;
-  if (auto done = finish_committed(volume_, txn_, caller_); !done)
+  if (auto done = finish_committed(volume_, txn_, caller_, Record::kStays); done)
+    forget_later(volume_, txn_);
+  else
     spdlog::info("cleanup_left txn={} name=\"{}\" error={}", txn_.record.txn.hex(), txn_.new_name, done.error().code);
 }
 

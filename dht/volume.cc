@@ -9,6 +9,7 @@
 #include <spdlog/spdlog.h>
 
 #include "dht/lock_waits.h"
+#include "dht/recent_names.h"
 #include "dht/volume_impl.h"
 
 namespace voldfs::dht {
@@ -63,13 +64,15 @@ Explained<std::unique_ptr<Volume>> Volume::open(VolumeMap map, std::vector<uint8
 Volume::Impl::Impl(VolumeOptions options_in)
     : options(std::move(options_in)),
       client_options(std::make_shared<const client::ClientOptions>(options.client)),
-      root(nodes.get(kRootId, wire::ObjectType::kDirectory)) {}
+      root(nodes.get(kRootId, wire::ObjectType::kDirectory)),
+      recent_names(std::make_unique<RecentNames>()) {}
 
 // First the thread that asks bricks by itself, then the clients, whose control threads call back into what is behind
 // them.
 Volume::Impl::~Impl() {
   if (lock_waits) lock_waits->stop();
   releases.stop();
+  chores.finish();
   std::unordered_map<uint16_t, std::unique_ptr<client::BrickClient>> bricks;
   {
     std::lock_guard lock(mutex_);

@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "dht/chores.h"
 #include "dht/releases.h"
 #include "dht/volume.h"
 
@@ -21,6 +22,7 @@ inline thread_local bool reclaiming = false;
 namespace voldfs::dht {
 
 class LockWaits;  // volume_lock.cc
+class RecentNames;
 
 // Bounds of everything that is tried again.
 inline constexpr int kRetriesMax = 16;            // answers that tell the client to learn something and ask again
@@ -161,8 +163,10 @@ struct Volume::Impl {
   Grants grants;
   std::atomic<Caches*> caches = nullptr;
   NodePtr root;
+  Chores chores;                                    // their requests do not wait for bricks that are down
   bool tell_released(uint16_t ordinal, const std::vector<uint32_t>& opens);  // volume_open.cc
   Releases releases{[this](uint16_t brick, const std::vector<uint32_t>& opens) { return tell_released(brick, opens); }};
+  const std::unique_ptr<RecentNames> recent_names;
   std::shared_ptr<LockWaits> lock_waits;            // made on first use (volume_lock.cc)
   std::once_flag lock_waits_made;
 

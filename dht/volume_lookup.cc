@@ -4,6 +4,7 @@
 #include <chrono>
 #include <thread>
 
+#include "dht/recent_names.h"
 #include "dht/settle.h"
 #include "dht/transaction.h"
 
@@ -230,13 +231,20 @@ Result<Entry> entry_of(Volume::Impl& volume, const NodePtr& dir, std::string_vie
 
 Result<Entry> Volume::Impl::lookup(const NodePtr& dir, std::string_view name, const Caller& caller, Grant* missing) {
   for (int tries = 0; tries < kStaleStubsMax; ++tries) {
-    auto found = resolve(*this, dir, name, caller, missing);
+    Grant absent;
+    const uint64_t changes = dir->changes.load();
+    auto found = resolve(*this, dir, name, caller, &absent);
+    if (!found && found.error().code == ENOENT) recent_names->note(dir, name, std::nullopt, absent, changes);
+    if (missing) *missing = absent;
     if (!found) return fail(found.error());
+    if (!found->marked && found->pending.is_none()) recent_names->note(dir, name, *found, found->grant, changes);
     auto entry = entry_of(*this, dir, name, *found, caller);
     if (entry || entry.error().code != ESTALE) return entry;
     // Behind a rename that is not cleaned up, the object may still lie under its old path without a good handle.
     if (!found->pending.is_none())
-      if (auto done = settle(*this, found->authority, found->pending, caller); !done) return fail(done.error());
+      if (auto done = settle(*this, found->authority, found->pending, caller);
+          !done && done.error().code != wire::kTxnUnknown)
+        return fail(done.error());
   }
   return fail(EIO);  // a stub that leads to nothing: lost, but never "no such file"
 }
@@ -272,6 +280,7 @@ Result<void> wait_for_name(Volume::Impl& volume, const NodePtr& dir, std::string
       settled = unmark(volume, dir, name, decides, body->link.txn, caller);
   } else if (body->kind == wire::EntryKind::kStub && body->link.state == wire::LinkState::kPending) {
     settled = settle(volume, asked, body->link.txn, caller);
+    if (!settled && settled.error().code == wire::kTxnUnknown) settled = {};  // finished meanwhile
   }
   if (!settled && settled.error().code != EBUSY) return settled;
   return wait_busy(tries, caller);

@@ -53,15 +53,16 @@ Result<void> ask_members(Volume::Impl& volume, const wire::DirRecord& record, co
   return result;
 }
 
-// The copy that only stands in for home: after the removal it would tell of a directory that is not.
-void drop_backup(Volume::Impl& volume, const wire::DirRecord& record, const Id& txn, const Caller& caller) {
+// The copy that only stands in for home: it would tell of a directory that is not, should home go down now.
+void drop_backup(Volume::Impl& volume, const wire::DirRecord& record, const Id& txn) {
   if (record.backup == 0 || record.set.has(record.backup)) return;
-  Caller quick = caller;
-  quick.only_if_up = true;
-  auto gone = volume.call(record.backup,
-                          removal_request(wire::RemovePhase::kMember, {}, {}, record.id, txn), quick);
-  if (!gone && !is_gone(gone.error()) && gone.error().code != EHOSTDOWN)
-    spdlog::warn("backup_copy_stays brick={} dir={} error={}", record.backup, record.id.hex(), gone.error().code);
+  volume.chores.add([&volume, brick = record.backup, id = record.id, txn] {
+    Caller quick;
+    quick.only_if_up = true;
+    const auto gone = volume.call(brick, removal_request(wire::RemovePhase::kMember, {}, {}, id, txn), quick);
+    if (!gone && !is_gone(gone.error()) && gone.error().code != EHOSTDOWN)
+      spdlog::warn("backup_copy_stays brick={} dir={} error={}", brick, id.hex(), gone.error().code);
+  });
 }
 
 // A phase at home, which wants the parent too where the name's entry goes. kDirRemoved, kDirAbsent: the victim is gone.
@@ -108,7 +109,7 @@ Result<void> remove_once(Volume::Impl& volume, const NodePtr& dir, std::string_v
     const wire::DirRecord record = victim->record();
     auto whole = ask_home(volume, wire::RemovePhase::kWhole, record, dir, name, txn, caller);
     if (whole) {
-      drop_backup(volume, record, txn, caller);
+      drop_backup(volume, record, txn);
       return {};
     }
     // Its set has grown since, or it is another directory: the first phase tells.
@@ -148,7 +149,7 @@ Result<void> finish_removal(Volume::Impl& volume, const NodePtr& victim, const N
   const wire::DirRecord record = victim->record();
   auto done = ask_home(volume, wire::RemovePhase::kCommit, record, parent, name, txn, caller);
   if (!done && !is_gone(done.error())) return done;
-  drop_backup(volume, record, txn, caller);
+  drop_backup(volume, record, txn);
   return {};
 }
 
@@ -188,8 +189,28 @@ Result<void> park_orphans(Volume::Impl& volume, const NodePtr& dir, uint16_t ord
   }
 }
 
+namespace {
+
+// Most directories that are removed are empty and at home alone: the name's authority is asked without a look first, and
+// refuses what needs more. False: look.
+bool remove_at_once(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller) {
+  if (dir->record().epoch == 0) return false;
+  const uint16_t ordinal = volume.hashed(dir, name);
+  if (ordinal == 0) return false;
+  const Id txn = Id::random();
+  const wire::DirRef parent{dir->id(), 0, dir->record().epoch, 0};
+  const auto gone = volume.call(ordinal, removal_request(wire::RemovePhase::kWhole, parent, name, {}, txn), caller);
+  if (!gone) return false;
+  if (const auto body = gone->body<wire::EntryBody>()) drop_backup(volume, body->dir, txn);
+  return true;
+}
+
+}  // namespace
+
 Result<void> Volume::rmdir(const NodePtr& dir, std::string_view name, const Caller& caller) {
   Impl& impl = *impl_;
+  if (auto good = wire::check_name(name); !good) return good;
+  if (remove_at_once(impl, dir, name, caller)) return {};
   int waits = 0;
   for (int orphan_rounds = 0; orphan_rounds < kOrphanRoundsMax;) {
     auto found = resolve(impl, dir, name, caller);

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "dht/ancestry.h"
+#include "dht/recent_names.h"
 #include "dht/transaction.h"
 #include "dht/volume_create.h"
 #include "dht/volume_lookup.h"
@@ -42,11 +43,19 @@ bool is_conflict(const Error& error) {
   }
 }
 
-Result<void> look(Rename& rename) {
-  auto source = resolve(rename.volume, rename.from, rename.name, rename.caller);
+// `fresh`: what was remembered has turned out to be old.
+Result<Resolved> look_at(Rename& rename, const NodePtr& dir, std::string_view name, bool fresh) {
+  if (!fresh)
+    if (auto known = rename.volume.recent_names->find(rename.volume.grants, dir, name))
+      return *known ? Result<Resolved>(**known) : fail(ENOENT);
+  return resolve(rename.volume, dir, name, rename.caller);
+}
+
+Result<void> look(Rename& rename, bool fresh) {
+  auto source = look_at(rename, rename.from, rename.name, fresh);
   if (!source) return fail(source.error());
   rename.source = *source;
-  auto target = resolve(rename.volume, rename.to, rename.to_name, rename.caller);
+  auto target = look_at(rename, rename.to, rename.to_name, fresh);
   if (!target && target.error().code != ENOENT) return fail(target.error());
   rename.has_target = target.has_value();
   if (target) rename.target = *target;
@@ -183,8 +192,8 @@ Result<void> rename_across(Rename& rename, const std::optional<TreeLock>& lock) 
   return {};
 }
 
-Result<void> rename_once(Rename& rename) {
-  if (auto known = look(rename); !known) return known;
+Result<void> rename_once(Rename& rename, bool fresh) {
+  if (auto known = look(rename, fresh); !known) return known;
   if (rename.has_target && rename.source.object.id == rename.target.object.id)
     return rename.flags & RENAME_NOREPLACE ? fail(EEXIST) : Result<void>{};  // two names of one file: rename(2)
   if (auto good = check(rename); !good) return good;
@@ -234,7 +243,7 @@ Result<void> Volume::rename(const NodePtr& from, std::string_view name, const No
 
   int waits = 0;
   for (int tries = 0; tries < kRenameTriesMax; ++tries) {
-    auto done = rename_once(rename);
+    auto done = rename_once(rename, tries > 0);
     if (done || !(is_conflict(done.error()) || done.error().code == ENOTEMPTY)) return done;
     if (done.error().code == ENOTEMPTY) {
       // Perhaps only of what no name leads to.

@@ -139,7 +139,7 @@ std::vector<LeaseItem> changed_by(const wire::RequestView& request, const wire::
     case Op::kRmdir: {
       const auto body = body_of<wire::RmdirBody>(request);
       items.all(body.dir.id);
-      items.all(body.id);
+      items.all(body.id.is_none() ? body_of<wire::EntryBody>(reply).object.id : body.id);
       break;
     }
     case Op::kRename: {

@@ -58,6 +58,7 @@ Result<void> op_rmdir(Call& call) {
   auto removed = store::remove_directory(call.store, parent, std::string(call.request.name), *body,
                                          note_change(call, body->dir.id, {}, static_cast<uint32_t>(body->phase)), met);
   if (!removed) return refuse(call, removed.error(), met);
+  if (body->phase == wire::RemovePhase::kWhole) call.reply.set_body(met);
   return {};
 }
 

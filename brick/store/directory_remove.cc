@@ -237,10 +237,31 @@ bool is_parked(const Store& store, const PhysicalPlace& place) {
          here.st_ino == parked.st_ino && here.st_dev == parked.st_dev;
 }
 
+namespace {
+
+// The id of the directory that the name is here; kOtherId: it is none, and has to be looked at.
+Result<Id> directory_at(const Directory& parent, const std::string& name) {
+  if (auto named = check_known_name(parent, name); !named) return fail(named.error());
+  struct stat stat;
+  if (fstatat(parent.fd(), name.c_str(), &stat, AT_SYMLINK_NOFOLLOW) != 0) return fail_errno();
+  if (!S_ISDIR(stat.st_mode)) return fail(wire::kOtherId);
+  auto id = get_id_at(parent.fd(), name.c_str());
+  return id ? id : fail(wire::kOtherId);
+}
+
+}  // namespace
+
 Result<void> remove_directory(Store& store, const DirectoryPtr& parent, const std::string& name,
-                              const wire::RmdirBody& body, const BeforeChange& before, wire::EntryBody& met) {
-  if (body.id == kRootId) return fail(EBUSY);
+                              const wire::RmdirBody& asked, const BeforeChange& before, wire::EntryBody& met) {
   using Phase = wire::RemovePhase;
+  wire::RmdirBody body = asked;
+  if (body.id.is_none()) {
+    if (body.phase != Phase::kWhole || !parent) return fail(EINVAL);
+    auto id = directory_at(*parent, name);
+    if (!id) return fail(id.error());
+    body.id = *id;
+  }
+  if (body.id == kRootId) return fail(EBUSY);
   auto target = store.directories().find(body.id);
   if (!target && body.phase == Phase::kMember && target.error().code == wire::kDirAbsent) {
     return store.directories().make_tombstone(body.id);

@@ -23,7 +23,7 @@ enum class Op : uint16_t {
   kSymlink = 19,     // MakeBody; name, name2 = target -> EntryBody
   kMkdir = 20,       // MkdirBody; name; data = xattr list for a backup or a member -> EntryBody
   kUnlink = 21,      // UnlinkBody; name -> EntryBody of what the name led to, attr after it
-  kRmdir = 22,       // RmdirBody; name (kRemoveBegin and kRemoveWhole) -> none
+  kRmdir = 22,       // RmdirBody; name (kRemoveBegin and kRemoveWhole) -> EntryBody of what went (kWhole), none
   kRename = 23,      // RenameBody; name, name2: both names on this brick -> RenameReply
   kLink = 24,        // LinkBody; name: a further name of an object of this brick -> EntryBody
   kTmpfile = 25,     // CreateBody; no name -> EntryBody with open number
@@ -147,7 +147,7 @@ static_assert(sizeof(UnlinkBody) == 56);
 enum class RemovePhase : uint32_t { kWhole = 1, kBegin = 2, kMember = 3, kCommit = 4, kCancel = 5 };
 struct RmdirBody {
   DirRef dir;               // the parent; zero in kMember
-  Id id;                    // of the directory that goes
+  Id id;                    // of the directory that goes; none in kWhole: whichever the name leads to
   Id txn;
   RemovePhase phase;        // kWhole: the set is home alone, else kOtherId. kCancel at a member: its tombstone goes
   uint32_t reserved;
