@@ -1,8 +1,8 @@
 // voldbrick: serves one brick's directory.
 
+#include <fcntl.h>
 #include <gflags/gflags.h>
 #include <signal.h>
-#include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
@@ -12,6 +12,7 @@
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <optional>
 #include <string>
 
@@ -23,7 +24,7 @@ DEFINE_string(listen, "", "ADDRESS:PORT to listen on, as 192.0.2.1:24200 or [200
 DEFINE_string(unix, "", "path of a unix socket to listen on too, for mounts on this host; empty: none");
 DEFINE_bool(init, false, "make the directory a brick if it is none");
 DEFINE_string(brick, "", "id of the brick in the map; needed with --init where the map does not name the path");
-DEFINE_string(log_file, "", "file to append the log to; empty: standard error");
+DEFINE_string(log_file, "", "file to append the log to, opened anew at SIGHUP; empty: standard error");
 DEFINE_string(log_level, "info", "the least that is logged: debug, info, warn, error");
 DEFINE_uint32(lease_ms, 20'000, "milliseconds that a client's session lives without a heartbeat; 1000 to 600000");
 DEFINE_uint32(min_free, 1, "percent of space and inodes below which new files are refused; 0 to 50");
@@ -82,22 +83,35 @@ int refuse(const std::string& sentence) {
   return kExitRefused;
 }
 
+// Standard output and error become the log's file, so that also what a library says last is in it.
+bool open_log_file() {
+  const int fd = ::open(FLAGS_log_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+  if (fd < 0) return false;
+  const bool done = ::dup2(fd, STDOUT_FILENO) >= 0 && ::dup2(fd, STDERR_FILENO) >= 0;
+  ::close(fd);
+  return done;
+}
+
 // Under systemd standard error is the journal's; it stamps the time itself.
 bool open_log() {
-  try {
-    auto logger = FLAGS_log_file.empty() ? spdlog::stderr_logger_mt("voldbrick")
-                                         : spdlog::basic_logger_mt("voldbrick", FLAGS_log_file);
-    spdlog::set_default_logger(logger);
-  } catch (const spdlog::spdlog_ex& error) {
-    std::fprintf(stderr, "voldbrick: the log %s cannot be written: %s. Give another --log-file.\n",
-                 FLAGS_log_file.c_str(), error.what());
+  if (!FLAGS_log_file.empty() && !open_log_file()) {
+    std::fprintf(stderr, "voldbrick: the log %s cannot be written: %s. Give another --log_file.\n",
+                 FLAGS_log_file.c_str(), std::strerror(errno));
     return false;
   }
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("voldbrick"));
   const bool journal = FLAGS_log_file.empty() && ::getenv("JOURNAL_STREAM") != nullptr;
   spdlog::set_pattern(journal ? "%l %v" : "%Y-%m-%dT%H:%M:%S.%e%z %l %v");
   spdlog::set_level(spdlog::level::from_str(FLAGS_log_level));
   spdlog::flush_on(spdlog::level::info);
   return true;
+}
+
+// Waits for the end; SIGHUP means that the log was put aside.
+void wait_for_end(const sigset_t& signals) {
+  for (int signal = 0; ::sigwait(&signals, &signal) != 0 || signal == SIGHUP;) {
+    if (signal == SIGHUP && !FLAGS_log_file.empty() && !open_log_file()) spdlog::error("log not opened anew file={} error={}", FLAGS_log_file, errno);
+  }
 }
 
 // Each connection needs two descriptors, each open file one.
@@ -132,6 +146,7 @@ int main(int argc, char** argv) {
   ::sigemptyset(&ends);
   ::sigaddset(&ends, SIGTERM);
   ::sigaddset(&ends, SIGINT);
+  ::sigaddset(&ends, SIGHUP);
   ::pthread_sigmask(SIG_BLOCK, &ends, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
 
@@ -153,8 +168,7 @@ int main(int argc, char** argv) {
   std::printf("voldbrick: serving %s on %s:%u\n", FLAGS_path.c_str(), listen->address.c_str(), (*server)->port());
   std::fflush(stdout);
   ::sd_notify(0, "READY=1");
-  int signal = 0;
-  ::sigwait(&ends, &signal);
+  wait_for_end(ends);
   ::sd_notify(0, "STOPPING=1");
   (*server)->stop();
   return 0;

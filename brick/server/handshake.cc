@@ -102,6 +102,7 @@ Result<void> Handshake::join(wire::WelcomeBody& welcome) {
   }
   if (session_->connections.load() >= kConnectionsPerSessionMax) return fail(EUSERS);
   session_->touch();
+  if (kind_ == ConnectionKind::kControl) session_->set_peer(peer_.name);
   welcome.session = session_->id();
   welcome.lease_ms = session_->lease_ms();
   welcome.slots = static_cast<uint16_t>(session_->slots());

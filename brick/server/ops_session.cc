@@ -52,6 +52,8 @@ json clients_of(const Sessions& sessions) {
   const int64_t now = boottime_ms();
   for (const auto& session : sessions.all()) {
     out.push_back({{"client", session->client().hex()},
+                   {"host", session->peer()},
+                   {"since", session->since()},
                    {"session", session->id()},
                    {"connections", session->connections.load()},
                    {"requests", session->requests.load(std::memory_order_relaxed)},
@@ -89,6 +91,7 @@ std::string status_document(ServerState& server) {
   if (::fstatvfs(server.store.root(), &space) == 0) {
     out["bytes_total"] = uint64_t{space.f_blocks} * space.f_frsize;
     out["bytes_available"] = uint64_t{space.f_bavail} * space.f_frsize;
+    out["inodes_total"] = uint64_t{space.f_files};
     out["inodes_free"] = uint64_t{space.f_favail};
   }
   return out.dump();

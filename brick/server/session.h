@@ -4,8 +4,10 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <ctime>
 #include <memory>
 #include <mutex>
+#include <string>
 
 #include "brick/base/clock.h"
 #include "brick/base/id.h"
@@ -47,6 +49,17 @@ class Session {
 
   Notifications& notifications() { return notifications_; }
 
+  // Where its control connection came from last (ADDRESS:PORT, or pid:PID of the unix socket), for people.
+  void set_peer(const std::string& peer) {
+    const std::lock_guard lock(peer_mutex_);
+    peer_ = peer;
+  }
+  std::string peer() const {
+    const std::lock_guard lock(peer_mutex_);
+    return peer_;
+  }
+  int64_t since() const { return since_; }  // seconds since 1970, of this life of the brick
+
   // Counted against kConnectionsPerSessionMax.
   std::atomic<uint32_t> connections{0};
   std::atomic<uint64_t> requests{0}, bytes_in{0}, bytes_out{0};
@@ -69,6 +82,9 @@ class Session {
   std::atomic<bool> to_reclaim_;
   std::array<Slot, wire::kSlotsMax> slots_;
   Notifications notifications_;
+  const int64_t since_ = ::time(nullptr);
+  mutable std::mutex peer_mutex_;
+  std::string peer_;  // guarded by peer_mutex_
 };
 
 // Notes an operation's intent in its slot; without a slot, nowhere.
