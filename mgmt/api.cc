@@ -7,6 +7,7 @@
 #include <future>
 
 #include "mgmt/brick_path.h"
+#include "mgmt/brick_questions.h"
 #include "mgmt/options.h"
 #include "mgmt/secret.h"
 
@@ -15,92 +16,19 @@ namespace voldfs::mgmt {
 namespace {
 
 constexpr int kChangesMax = 4;        // at once on this node; each may need threads of other nodes to go on
-constexpr int kPeerTimeoutMs = 700;
+constexpr int kPeerTimeoutMs = 500;
+constexpr uint32_t kAskBricksMs = 200;  // of each of two steps; with the time above below a second
 constexpr int kValidateTimeoutMs = 3000;
 constexpr size_t kSocketPathMax = 108;  // sun_path, unix(7)
 
 // Commands that a user may give. Those of the state machine that nodes give each other are not among them.
 const std::set<std::string, std::less<>> kUserCommands = {
     "volume-create", "volume-start", "volume-stop", "volume-delete", "volume-set", "volume-reset", "volume-rename",
-    "peer-remove",   "peer-set-address", "peer-set-role"};
-
-HttpReply reply(const Json& json, int status = 200) { return {status, json.dump() + "\n", "application/json"}; }
-HttpReply error_reply(int status, std::string sentence) { return reply({{"error", std::move(sentence)}}, status); }
-HttpReply outcome(const Explained<Json>& result) { return result ? reply(*result) : error_reply(409, result.error()); }
+    "peer-remove",   "peer-set-address", "peer-set-role", "webhook-add", "webhook-remove"};
 
 Json refusal(std::string sentence) { return {{"ok", false}, {"error", std::move(sentence)}}; }
 
 }  // namespace
-
-Json public_state(const ClusterState& state) {
-  Json json = state.to_json();
-  json.erase("remembered");
-  for (auto& [name, volume] : json["volumes"].items()) volume.erase("secret");
-  return json;
-}
-
-HttpReply Api::handle(const HttpRequest& request) try {
-  return request.method == "GET" ? get(request) : request.method == "POST" ? post(request) : error_reply(405, "Only GET and POST.");
-} catch (const std::exception& error) {
-  return error_reply(400, std::string("The request is malformed: ") + error.what());
-}
-
-Json Api::known() const {
-  const Knowledge knowledge = node_.knowledge();
-  const Identity me = node_.identity();
-  return {{"node", me.node.uuid()}, {"name", me.name}, {"quorum", knowledge.led}, {"age_ms", knowledge.age_ms}};
-}
-
-HttpReply Api::get(const HttpRequest& request) {
-  const std::string& path = request.path;
-  const auto state = node_.state();
-  if (path == "/healthz") return {200, "ok\n", "text/plain"};
-  if (path == "/metrics") return {200, metrics(), "text/plain; version=0.0.4"};
-  if (path == "/v1/state") return reply({{"known", known()}, {"state", public_state(*state)}});
-  if (path == "/v1/status") return reply({{"known", known()}, {"state", public_state(*state)}, {"status", status()}});
-  if (path == "/v1/peers") return reply({{"known", known()}, {"peers", public_state(*state)["peers"]}});
-  if (path == "/v1/volumes") return reply({{"known", known()}, {"volumes", public_state(*state)["volumes"]}});
-  if (path.starts_with("/v1/volumes/")) return volume(path.substr(12));
-  if (path == "/v1/options") {
-    Json options = Json::array();
-    for (const OptionInfo& option : option_table())
-      options.push_back({{"key", option.key}, {"default", option.default_value}, {"range", range_of(option)}, {"meaning", option.meaning}});
-    return reply({{"options", std::move(options)}});
-  }
-  if (path == "/v1/token" && request.local)
-    return reply({{"token", to_hex(node_.credentials().key)}, {"api_token", node_.credentials().token}});
-  if (path == "/v1/local/ping") return reply({{"node", known()}, {"version", state->version}, {"leading", node_.leading()}});
-  if (path == "/v1/local/bricks") return reply({{"bricks", local_bricks()}});
-  return error_reply(404, "There is nothing at " + path + ".");
-}
-
-HttpReply Api::volume(const std::string& rest) {
-  const size_t slash = rest.find('/');
-  const auto found = node_.state()->volume(rest.substr(0, slash));
-  if (!found) return error_reply(404, "Volume " + rest.substr(0, slash) + " does not exist.");
-  if (slash == std::string::npos) return reply({{"known", known()}, {"volume", public_state(*node_.state())["volumes"][rest]}});
-  if (rest.substr(slash) == "/map") return {200, found->map.to_json(), "application/json"};
-  return error_reply(404, "A volume has a map, and nothing else here.");
-}
-
-HttpReply Api::post(const HttpRequest& request) {
-  const std::string& path = request.path;
-  const Json body = Json::parse(request.body, nullptr, false);
-  if (body.is_discarded()) return error_reply(400, "The request's body is no JSON.");
-  if (path == "/v1/commands") return reply(change(body));
-  if (path == "/v1/peers/probe") return outcome(node_.probe(body.at("address"), body.at("port"), body.value("token", "")));
-  if (path == "/v1/peers/recover") return outcome(node_.recover(body.at("lost").get<std::vector<std::string>>()));
-  // Between nodes alone.
-  if (!request.signed_) return error_reply(404, "There is nothing at " + path + ".");
-  if (path == "/v1/local/commit") return reply(node_.commit_here(body));
-  if (path == "/v1/local/probe") return outcome(node_.answer_probe(body));
-  if (path == "/v1/local/renew") return outcome(node_.renew_peer(body));
-  if (path == "/v1/local/validate") {
-    const auto checked = check_brick_path(body.at("path"), body.value("force", false));
-    return reply(checked ? Json{{"ok", true}, {"run_dir", node_.options().run_dir}} : refusal(checked.error()));
-  }
-  return error_reply(404, "There is nothing at " + path + ".");
-}
 
 Json Api::change(const Json& command) {
   const std::string op = command.at("op");
@@ -187,7 +115,7 @@ Json Api::local_bricks() const {
   return bricks;
 }
 
-// Every peer is asked at once; one that does not answer is named, and its bricks are not known.
+// Every peer is asked at once; one that does not answer is named, and its bricks are asked themselves.
 Json Api::status() const {
   const auto state = node_.state();
   const Identity me = node_.identity();
@@ -200,12 +128,20 @@ Json Api::status() const {
   }
   Json bricks = local_bricks(), peers = Json::object(), missing = Json::array();
   peers[me.node.uuid()] = {{"connected", true}};
+  std::set<Id> silent;
   for (auto& [peer, future] : answers) {
     const auto answer = future.get();
     peers[peer.id.uuid()] = {{"connected", answer.has_value()}};
-    if (answer) bricks.update(answer->value("bricks", Json::object()));
-    else missing.push_back(peer.name);
+    if (answer) {
+      bricks.update(answer->value("bricks", Json::object()));
+    } else {
+      missing.push_back(peer.name);
+      silent.insert(peer.id);
+    }
   }
+  if (silent.empty()) return {{"bricks", std::move(bricks)}, {"peers", std::move(peers)}, {"missing", std::move(missing)}};
+  // Their bricks may be alive all the same.
+  bricks.update(ask_by_id(contacts_of(*state, "all", &silent), kAskBricksMs));
   return {{"bricks", std::move(bricks)}, {"peers", std::move(peers)}, {"missing", std::move(missing)}};
 }
 

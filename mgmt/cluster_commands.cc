@@ -15,6 +15,10 @@ const std::map<std::string, Explained<Json> (*)(ClusterState&, const Json&), std
     {"peer-set-address", Commands::peer_set_address},
     {"peer-set-role", Commands::peer_set_role},
     {"peer-renew", Commands::peer_renew},
+    {"peer-takeover", Commands::peer_takeover},
+    {"voter-replace", Commands::voter_replace},
+    {"webhook-add", Commands::webhook_add},
+    {"webhook-remove", Commands::webhook_remove},
     {"volume-create", Commands::volume_create},
     {"volume-start", Commands::volume_start},
     {"volume-stop", Commands::volume_stop},
@@ -105,6 +109,28 @@ Explained<Json> Commands::cluster_init(ClusterState& state, const Json& command)
   return Json::object();
 }
 
+namespace {
+
+// `replaced` takes the place of `state` and is to be told from it: every map becomes a descendant of the one that is in use,
+// or of its own former self where the volume was gone.
+void begin_incarnation(const ClusterState& state, ClusterState& replaced, const Id& incarnation) {
+  std::map<Id, VolumePtr> in_use;
+  for (const auto& [name, volume] : state.volumes) in_use[volume->map.volume] = volume;
+  replaced.parent_incarnation = state.cluster.is_none() ? replaced.incarnation : state.incarnation;
+  replaced.incarnation = incarnation;
+  for (auto& [name, volume] : replaced.volumes) {
+    auto changed = std::make_shared<Volume>(*volume);
+    const auto used = in_use.find(volume->map.volume);
+    const dht::VolumeMap& before = used == in_use.end() ? volume->map : used->second->map;
+    changed->map.parent_incarnation = before.incarnation;
+    changed->map.incarnation = incarnation;
+    changed->map.version = std::max(before.version, volume->map.version) + 1;
+    volume = std::move(changed);
+  }
+}
+
+}  // namespace
+
 // {state?, peers?, lost?, incarnation?}: the whole state anew, as a recovered or restored cluster has it: `state` (else the
 // one that is there), in which `peers` are as given and the votes of those `lost` are refused for ever. With a new
 // incarnation, every map becomes a descendant of what it was.
@@ -114,6 +140,8 @@ Explained<Json> Commands::cluster_replace(ClusterState& state, const Json& comma
   if (!replaced) return explain(replaced.error());
   if (!state.cluster.is_none() && replaced->cluster != state.cluster)
     return explain("This is the state of another cluster (" + replaced->cluster.uuid() + ").");
+  // What was refused once is refused for ever.
+  replaced->retired.insert(state.retired.begin(), state.retired.end());
   for (const Json& entry : command.value("peers", Json::array())) {
     auto peer = peer_from_json(entry);
     if (!peer) return explain(peer.error());
@@ -133,17 +161,13 @@ Explained<Json> Commands::cluster_replace(ClusterState& state, const Json& comma
   if (command.contains("incarnation")) {
     const auto incarnation = id_at(command, "incarnation");
     if (!incarnation) return explain(incarnation.error());
-    replaced->parent_incarnation = replaced->incarnation;
-    replaced->incarnation = *incarnation;
-    for (auto& [name, volume] : replaced->volumes) {
-      auto changed = std::make_shared<Volume>(*volume);
-      changed->map.parent_incarnation = changed->map.incarnation;
-      changed->map.incarnation = *incarnation;
-      ++changed->map.version;
-      volume = std::move(changed);
-    }
+    begin_incarnation(state, *replaced, *incarnation);
   }
-  // The results remembered here decide retries of commands of this log; those of the replaced state are older.
+  if (!state.cluster.is_none()) {
+    // Retries of commands of this log are answered as they were; its version goes on, for readers compare it.
+    replaced->remembered_ = state.remembered_;
+    replaced->version = std::max(replaced->version, state.version);
+  }
   state = std::move(*replaced);
   return Json::object();
 }
@@ -233,6 +257,56 @@ Explained<Json> Commands::peer_renew(ClusterState& state, const Json& command) {
   state.retired.insert((*found)->voter);
   (*found)->voter = voter;
   if (voters(state) < kVotersMax) (*found)->role = PeerRole::kVoter;
+  return Json::object();
+}
+
+// {peer}: another machine in the place of a peer of this id, which is lost: with its bricks, and with a voter number of its own.
+Explained<Json> Commands::peer_takeover(ClusterState& state, const Json& command) {
+  auto peer = peer_from_json(command.at("peer"));
+  if (!peer) return explain(peer.error());
+  const auto found = state.peers.find(peer->id);
+  if (found == state.peers.end()) return explain("Peer " + peer->name + " is not in this cluster.");
+  if (found->second.voter == peer->voter) return Json{{"already", true}};
+  if (state.retired.contains(peer->voter) || state.peer_of_voter(peer->voter)) return explain("This voter number was used before.");
+  if (auto unique = check_unique(state, *peer); !unique) return explain(unique.error());
+  state.retired.insert(found->second.voter);
+  peer->role = PeerRole::kStandby;
+  found->second = *peer;
+  if (voters(state) < kVotersMax) found->second.role = PeerRole::kVoter;
+  readdress(state, *peer);
+  return Json{{"peer", peer->id.uuid()}};
+}
+
+// {lost, standby}: a voter that is lost changes places with a stand-by, in one step.
+Explained<Json> Commands::voter_replace(ClusterState& state, const Json& command) {
+  const auto lost = id_at(command, "lost"), standby = id_at(command, "standby");
+  if (!lost || !standby) return explain("Two peers are to change places.");
+  const auto out = state.peers.find(*lost), in = state.peers.find(*standby);
+  if (out == state.peers.end() || in == state.peers.end()) return explain("One of the two is not in this cluster.");
+  if (out->second.role != PeerRole::kVoter) return explain("Peer " + out->second.name + " is no voter.");
+  if (in->second.role != PeerRole::kStandby || state.retired.contains(in->second.voter))
+    return explain("Peer " + in->second.name + " is no stand-by.");
+  out->second.role = PeerRole::kStandby;
+  in->second.role = PeerRole::kVoter;
+  return Json::object();
+}
+
+// {url}
+Explained<Json> Commands::webhook_add(ClusterState& state, const Json& command) {
+  const std::string url = text(command, "url");
+  if (!(url.starts_with("http://") || url.starts_with("https://")) || url.size() > kWebhookUrlMax ||
+      std::any_of(url.begin(), url.end(), [](unsigned char c) { return c <= ' ' || c >= 0x7f; }))
+    return explain("A webhook is a URL, as in http://monitor.example:8080/voldfs.");
+  if (state.webhooks.size() >= kWebhooksMax && !state.webhooks.contains(url))
+    return explain("A cluster has at most " + std::to_string(kWebhooksMax) + " webhooks.");
+  state.webhooks.insert(url);
+  return Json::object();
+}
+
+// {url}
+Explained<Json> Commands::webhook_remove(ClusterState& state, const Json& command) {
+  const std::string url = text(command, "url");
+  if (state.webhooks.erase(url) == 0) return explain("There is no webhook " + url + ".");
   return Json::object();
 }
 

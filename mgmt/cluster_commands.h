@@ -17,6 +17,10 @@ struct Commands {
   static Explained<Json> peer_set_address(ClusterState& state, const Json& command);
   static Explained<Json> peer_set_role(ClusterState& state, const Json& command);
   static Explained<Json> peer_renew(ClusterState& state, const Json& command);
+  static Explained<Json> peer_takeover(ClusterState& state, const Json& command);
+  static Explained<Json> voter_replace(ClusterState& state, const Json& command);
+  static Explained<Json> webhook_add(ClusterState& state, const Json& command);
+  static Explained<Json> webhook_remove(ClusterState& state, const Json& command);
 
   // volume_commands.cc
   static Explained<Json> volume_create(ClusterState& state, const Json& command);

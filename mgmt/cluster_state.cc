@@ -156,6 +156,7 @@ Json ClusterState::to_json() const {
                {"peers", Json::array()},
                {"volumes", Json::object()},
                {"retired", retired},
+               {"webhooks", webhooks},
                {"remembered", Json::array()}};
   for (const auto& [id, peer] : peers) json["peers"].push_back(peer_to_json(peer));
   for (const auto& [name, volume] : volumes) json["volumes"][name] = volume_to_json(*volume);
@@ -177,6 +178,7 @@ Explained<ClusterState> ClusterState::from_json(const Json& json) try {
   state.parent_incarnation = id_of(json, "parent_incarnation");
   state.version = json.at("version").get<uint64_t>();
   state.retired = json.at("retired").get<std::set<uint64_t>>();
+  state.webhooks = json.value("webhooks", std::set<std::string>());
   for (const Json& entry : json.at("peers")) {
     auto peer = peer_from_json(entry);
     if (!peer) return explain(peer.error());

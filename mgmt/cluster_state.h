@@ -55,6 +55,8 @@ inline constexpr size_t kPortsPerPeer = 4096;        // from brick_port_first up
 inline constexpr size_t kNameMax = 63;
 inline constexpr size_t kOptionValueMax = 4096;
 inline constexpr size_t kRememberedMax = 1024;       // commands whose result is kept for a retry
+inline constexpr size_t kWebhooksMax = 16;
+inline constexpr size_t kWebhookUrlMax = 1024;
 inline constexpr uint32_t kStateFormat = 1;
 
 // A value; volumes are shared between copies, so that a copy is cheap and a reader keeps one without a lock.
@@ -85,6 +87,7 @@ class ClusterState {
   std::map<Id, Peer> peers;
   std::map<std::string, VolumePtr, std::less<>> volumes;
   std::set<uint64_t> retired;  // voters that must never vote again
+  std::set<std::string> webhooks;  // URLs that events are posted to
 
  private:
   friend struct Commands;

@@ -183,4 +183,20 @@ Explained<HttpReply> http_call(const HttpTarget& target, const std::string& meth
   return HttpReply{result->status, result->body, result->get_header_value("Content-Type")};
 }
 
+Explained<void> http_post_url(const std::string& url, const std::string& body, int timeout_ms) {
+  const size_t host = url.find("://");
+  if (host == std::string::npos) return explain("\"" + url + "\" is no URL.");
+  const size_t path = url.find('/', host + 3);
+  httplib::Client client(url.substr(0, path));
+  if (!client.is_valid()) return explain("\"" + url + "\" is no URL that can be asked.");
+  client.set_connection_timeout(timeout_ms / 1000, timeout_ms % 1000 * 1000);
+  client.set_read_timeout(timeout_ms / 1000, timeout_ms % 1000 * 1000);
+  client.set_write_timeout(timeout_ms / 1000, timeout_ms % 1000 * 1000);
+  client.set_socket_options(set_options);
+  const auto result = client.Post(path == std::string::npos ? "/" : url.substr(path), body, "application/json");
+  if (!result) return explain(httplib::to_string(result.error()));
+  if (result->status / 100 != 2) return explain("answered " + std::to_string(result->status));
+  return {};
+}
+
 }  // namespace voldfs::mgmt

@@ -58,4 +58,7 @@ struct HttpTarget {
 Explained<HttpReply> http_call(const HttpTarget& target, const std::string& method, const std::string& path,
                                const std::string& body, int timeout_ms);
 
+// Posts JSON to a URL, http or https; an answer other than 2xx is an error.
+Explained<void> http_post_url(const std::string& url, const std::string& body, int timeout_ms);
+
 }  // namespace voldfs::mgmt

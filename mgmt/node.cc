@@ -7,6 +7,7 @@
 #include <future>
 
 #include "brick/base/clock.h"
+#include "mgmt/events.h"
 #include "mgmt/files.h"
 #include "mgmt/secret.h"
 
@@ -54,6 +55,7 @@ Node::~Node() {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
     changed_ = nullptr;
+    told_ = nullptr;
   }
   wake_.notify_all();
   if (driver_.joinable()) driver_.join();
@@ -148,6 +150,7 @@ Explained<void> Node::begin_again(const std::string& why) {
   spdlog::warn("log lost reason=\"{}\" voter={} next={}", why, identity.voter,
                identity.standing == Identity::Standing::kNew ? "begins a new log from the last known state" : "waits for its peers");
   if (auto saved = save(identity); !saved) return saved;
+  tell("log.lost", {{"reason", why}}, false);
   return open_log();
 }
 
@@ -215,6 +218,7 @@ Knowledge Node::knowledge() const {
 }
 
 void Node::on_change(std::function<void()> changed) {
+  const std::lock_guard calling(calling_);
   const std::lock_guard lock(mutex_);
   changed_ = std::move(changed);
 }
@@ -222,9 +226,15 @@ void Node::on_change(std::function<void()> changed) {
 // The log's thread.
 
 void Node::apply(uint64_t, std::string_view text) {
-  machine_.apply(Json::parse(text, nullptr, false));
+  const Json command = Json::parse(text, nullptr, false);
+  const auto before = state();  // as machine_ is, once it is live
+  const uint64_t version = machine_.version;
+  const Json result = machine_.apply(command);
   log_is_blank_ = machine_.cluster.is_none();
-  if (live_) publish();
+  if (!live_) return;
+  publish();
+  if (machine_.version == version) return;  // refused, or done before
+  if (const Json event = event_of(*before, command, result); !event.is_null()) tell(event.at("type"), event.at("data"), true);
 }
 
 void Node::caught_up() {
@@ -239,12 +249,30 @@ Explained<void> Node::restore(std::string_view snapshot) {
   machine_ = std::move(*restored);
   log_is_blank_ = machine_.cluster.is_none();
   if (live_) publish();
+  if (live_) tell("cluster.caught-up", {{"version", machine_.version}}, false);
   return {};
+}
+
+void Node::on_event(Told told) {
+  const std::lock_guard calling(calling_);
+  const std::lock_guard lock(mutex_);
+  told_ = std::move(told);
+}
+
+void Node::tell(const std::string& type, Json data, bool of_the_state) {
+  const std::lock_guard calling(calling_);
+  Told told;
+  {
+    const std::lock_guard lock(mutex_);
+    told = told_;
+  }
+  if (told) told(type, std::move(data), of_the_state);
 }
 
 void Node::publish() {
   if (machine_.cluster.is_none()) return;  // a log that has just begun takes nothing away from what is known
   auto next = std::make_shared<const ClusterState>(machine_);
+  const std::lock_guard calling(calling_);
   std::function<void()> changed;
   {
     const std::lock_guard lock(mutex_);

@@ -27,6 +27,7 @@ struct NodeOptions {
   uint16_t brick_port_first = 24200;
   uint16_t map_port = 24108;        // where bricks of this node answer with their maps; 0: nowhere
   uint32_t election_ms = 1000;
+  uint32_t voter_lost_ms = 600'000; // after how long a silent voter's place goes to a stand-by
 };
 
 // How much the answer of a read is worth.
@@ -55,9 +56,15 @@ class Node : private StateMachine {
   // What the leader does with a command that another node passes on.
   Json commit_here(Json command);
 
-  // peer probe: takes the node at address:port into this cluster. `token` is the other's, or empty if both have
-  // the same secret already.
-  Explained<Json> probe(const std::string& address, uint16_t port, const std::string& token);
+  // peer probe: takes the node at address:port into this cluster. `token` is the other's, or empty if both have the same
+  // secret already. `replace`: it takes the place, the id and the bricks of this peer, which is lost.
+  struct Probe {
+    std::string address;
+    uint16_t port = 0;
+    std::string token, replace;
+    bool witness = false;
+  };
+  Explained<Json> probe(const Probe& probe);
   // The other side of a probe (sealed with this node's token or secret).
   Explained<Json> answer_probe(const Json& request);
   // A peer that lost its memory asks for a new voter number.
@@ -65,12 +72,23 @@ class Node : private StateMachine {
   // peer recover: goes on without the peers named, whose votes are lost for good.
   Explained<Json> recover(const std::vector<std::string>& lost);
 
+  // The whole state, secrets of volumes included, as a document to be kept elsewhere. What the leader had agreed on when it
+  // was asked is in it, if a leader can be asked.
+  Json backup();
+  // Goes back to a backup. In the cluster that it is of: for all nodes, the peers staying as they are. On a node that is a
+  // cluster of its own without volumes: the cluster begins anew there, this node as its peer `as` (empty: the one of its id
+  // or name); the other nodes come back by themselves, or by a probe in their place. A new incarnation of every map.
+  Explained<Json> restore_backup(const Json& document, const std::string& as);
+
   // One request to a peer, signed.
   Explained<Json> call_peer(const Peer& peer, const std::string& method, const std::string& path, const Json& body, int timeout_ms) const;
   std::vector<std::string> unreachable_peers() const;
 
-  // Called after every change of the state, on the log's thread: only to wake somebody.
+  // Called after every change of the state, on the log's thread: only to wake somebody. Null: no more, from the return on.
   void on_change(std::function<void()> changed);
+  // Called with what has happened to the state or the log, {type, data}; as on_change().
+  using Told = std::function<void(const std::string& type, Json data, bool of_the_state)>;
+  void on_event(Told told);
 
  private:
   explicit Node(NodeOptions options) : options_(std::move(options)) {}
@@ -80,7 +98,11 @@ class Node : private StateMachine {
   std::string snapshot() override;
   Explained<void> restore(std::string_view snapshot) override;
   void publish();
+  void tell(const std::string& type, Json data, bool of_the_state);
 
+  Explained<Json> plan_probe(const Probe& probe, Peer& peer) const;
+  Explained<Json> restore_here(const ClusterState& backup);
+  Explained<Json> restore_anew(ClusterState backup, const std::string& as);
   Explained<void> open();
   Explained<void> open_log(bool recover = false);
   Explained<void> begin_again(const std::string& why);
@@ -109,12 +131,14 @@ class Node : private StateMachine {
   std::shared_ptr<const ClusterState> state_ = std::make_shared<ClusterState>();  // guarded by mutex_
   std::shared_ptr<Consensus> log_;            // guarded by mutex_; null while it is being changed
   std::function<void()> changed_;             // guarded by mutex_
+  Told told_;                                 // guarded by mutex_
   // What the log has made so far; the log's thread alone, or change_log_ while there is no log. While a log is read again
   // from its beginning, this is the past, and state_ is what was known when the daemon ended.
   ClusterState machine_;
   bool live_ = false;                         // as machine_: it has caught up once, and is published from then on
   std::atomic<bool> log_is_blank_{true};      // machine_ has no cluster yet
   bool stopping_ = false;                     // guarded by mutex_
+  std::mutex calling_;                        // held while changed_ or told_ runs; before mutex_
   std::mutex change_log_;                     // one at a time opens or closes the log; before mutex_
   std::atomic<ino_t> log_inode_{0};           // written under change_log_
   std::thread driver_;

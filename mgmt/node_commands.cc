@@ -15,6 +15,7 @@ namespace voldfs::mgmt {
 namespace {
 
 constexpr auto kCommitTimeout = std::chrono::seconds(10);
+constexpr auto kSeenTimeout = std::chrono::seconds(1);
 constexpr int kForwardTimeoutMs = 12'000;
 constexpr int kElectionPatience = 4;     // election times that a change waits for a leader to be chosen
 constexpr int kProbeTimeoutMs = 3000;
@@ -56,7 +57,13 @@ Json Node::commit(Json command) {
       if (!result.value("not_leading", false)) return result;
     } else if (const Peer* leader = status.leader ? known->peer_of_voter(status.leader) : nullptr) {
       auto result = call_peer(*leader, "POST", "/v1/local/commit", command, kForwardTimeoutMs);
-      if (result && !result->value("not_leading", false)) return *result;
+      if (result && !result->value("not_leading", false)) {
+        // Who asks this node what it has just done here is to see it.
+        const uint64_t version = result->value("version", uint64_t{0});
+        std::unique_lock lock(mutex_);
+        wake_.wait_for(lock, kSeenTimeout, [&] { return state_->version >= version; });
+        return *result;
+      }
     } else {
       // Nobody leads: an election is under way, or there is no majority, which is said at once.
       if (!std::exchange(looked, true)) missing = unreachable_peers();
@@ -81,35 +88,67 @@ Json Node::commit(Json command) {
   return result;
 }
 
+namespace {
+
+// A voice to the node that is probed: sealed, for it may not have the cluster's secret yet.
+Explained<Json> ask_probed(const Node::Probe& probe, const std::string& key, const Json& body) {
+  const Json message = {{"sealed", to_hex(seal(key, "voldfs probe", body.dump()))}};
+  const auto reply = http_call({"", probe.address, probe.port, key}, "POST", "/v1/local/probe", message.dump(), kProbeTimeoutMs);
+  if (!reply) return explain(reply.error());
+  if (reply->status == 401)
+    return explain("The node at " + probe.address + ":" + std::to_string(probe.port) + " does not know this cluster's secret: run `voldctl peer token` there, and " +
+                   "`voldctl peer probe " + probe.address + " --token=TOKEN` here, or copy /etc/voldfs/secret to it.");
+  const Json json = Json::parse(reply->body, nullptr, false);
+  if (!json.is_object()) return explain("The node at " + probe.address + " did not answer as a voldmgmt does.");
+  if (json.contains("error")) return explain(json.value("error", ""));
+  return json;
+}
+
+}  // namespace
+
+// What a probe is to commit, tried first, so that the node is not torn from its own cluster for nothing.
+Explained<Json> Node::plan_probe(const Probe& probe, Peer& peer) const {
+  const auto known = state();
+  Json command;
+  if (probe.replace.empty()) {
+    command = new_command("peer-add", {{"peer", peer_to_json(peer)}});
+  } else {
+    const Peer* old = known->peer_named(probe.replace);
+    if (!old) return explain("There is no peer " + probe.replace + " that could be replaced.");
+    if (old->id == identity().node) return explain("Peer " + probe.replace + " is this node itself.");
+    if (!known->retired.contains(old->voter) && call_peer(*old, "GET", "/v1/local/ping", nullptr, kProbeTimeoutMs))
+      return explain("Peer " + probe.replace + " answers, so it is not lost. Stop it for good before another takes its place.");
+    const Peer there = peer;
+    peer = *old;
+    peer.address = there.address;
+    peer.api_port = there.api_port;
+    peer.raft_port = there.raft_port;
+    peer.voter = there.voter;
+    command = new_command("peer-takeover", {{"peer", peer_to_json(peer)}});
+  }
+  ClusterState trial = *known;
+  if (const Json tried = trial.apply(command); !tried.value("ok", false)) return explain(tried.value("error", ""));
+  return command;
+}
+
 // Probe, of this side: ask the node who it is, hand it the cluster's secret and its place, then commit. A node that was
 // handed a place that was never committed waits, and takes another.
-Explained<Json> Node::probe(const std::string& address, uint16_t port, const std::string& token) {
+Explained<Json> Node::probe(const Probe& probe) {
   const Identity me = identity();
   const std::string secret = credentials().key;
   std::string key = secret;
-  if (!token.empty()) {
-    auto given = from_hex(token);
+  if (!probe.token.empty()) {
+    auto given = from_hex(probe.token);
     if (!given || given->size() != kClusterSecretSize) return explain("The token has 64 hexadecimal digits: `voldctl peer token` prints it on the node that is to join.");
     key = *given;
   }
-  const auto ask = [&](const Json& body) -> Explained<Json> {
-    const Json message = {{"sealed", to_hex(seal(key, "voldfs probe", body.dump()))}};
-    const auto reply = http_call({"", address, port, key}, "POST", "/v1/local/probe", message.dump(), kProbeTimeoutMs);
-    if (!reply) return explain(reply.error());
-    if (reply->status == 401)
-      return explain("The node at " + address + ":" + std::to_string(port) + " does not know this cluster's secret: run `voldctl peer token` there, and " +
-                     "`voldctl peer probe " + address + " --token=TOKEN` here, or copy /etc/voldfs/secret to it.");
-    const Json json = Json::parse(reply->body, nullptr, false);
-    if (!json.is_object()) return explain("The node at " + address + " did not answer as a voldmgmt does.");
-    if (json.contains("error")) return explain(json.value("error", ""));
-    return json;
-  };
-  auto there = ask({{"step", "who"}, {"cluster", me.cluster.uuid()}});
+  auto there = ask_probed(probe, key, {{"step", "who"}, {"cluster", me.cluster.uuid()}});
   if (!there) return explain(there.error());
   auto peer = peer_from_json(there->value("peer", Json()));
   if (!peer) return explain(peer.error());
-  peer->address = address;
-  peer->api_port = port;
+  peer->address = probe.address;
+  peer->api_port = probe.port;
+  peer->witness = probe.witness;
   if (peer->id == me.node) return explain("This is the node itself.");
   const auto known = state();
   if (const Peer* old = known->peer(peer->id); old && old->voter == peer->voter)
@@ -119,15 +158,14 @@ Explained<Json> Node::probe(const std::string& address, uint16_t port, const std
     if (!known->retired.contains(other.voter)) contacts.push_back(peer_to_json(other));
   }
   if (contacts.empty()) return explain("This node's own cluster is not ready yet. Try again in a moment.");
-  // Refused here, so that the node is not torn from its own cluster for nothing.
-  ClusterState trial = *known;
-  if (const Json tried = trial.apply(new_command("peer-add", {{"peer", peer_to_json(*peer)}})); !tried.value("ok", false))
-    return explain(tried.value("error", ""));
-  auto joined = ask({{"step", "join"}, {"cluster", me.cluster.uuid()}, {"incarnation", me.incarnation.uuid()},
-                     {"secret", to_hex(secret)}, {"contacts", std::move(contacts)}, {"peer", peer_to_json(*peer)}});
+  auto command = plan_probe(probe, *peer);
+  if (!command) return explain(command.error());
+  auto joined = ask_probed(probe, key, {{"step", "join"}, {"cluster", me.cluster.uuid()}, {"incarnation", me.incarnation.uuid()},
+                                        {"secret", to_hex(secret)}, {"contacts", std::move(contacts)}, {"peer", peer_to_json(*peer)}});
   if (!joined) return explain(joined.error());
   peer->voter = joined->at("voter").get<uint64_t>();
-  Json result = commit(new_command("peer-add", {{"peer", peer_to_json(*peer)}}));
+  (*command)["peer"] = peer_to_json(*peer);
+  Json result = commit(*command);
   if (!result.value("ok", false)) return explain(result.value("error", ""));
   // A member that is not up to date yet does not count; say so only if it takes long.
   const int64_t deadline = boottime_ms() + kJoinTimeoutMs;
@@ -166,6 +204,10 @@ Explained<Json> Node::answer_probe(const Json& request) {
   const auto secret = from_hex(body.at("secret").get<std::string>());
   const auto incarnation = Id::parse(body.at("incarnation").get<std::string>());
   if (!secret || secret->size() != kClusterSecretSize || !incarnation) return explain("The probe carries no secret.");
+  const auto place = peer_from_json(body.at("peer"));
+  if (!place) return explain(place.error());
+  me.node = place->id;  // its own, or that of the peer whose place it takes
+  me.name = place->name;
   me.cluster = *cluster;
   me.incarnation = *incarnation;
   me.voter = random_voter();

@@ -129,6 +129,7 @@ void Reconciler::run_brick(const ClusterState& state, const Volume& volume, cons
   };
   option("brick.min-free", "min_free");
   option("brick.log-level", "log_level");
+  if (const std::string log = supervisor_.log_of(brick.id); !log.empty()) conf += "--log_file=" + log + "\n";
   if (!ready) conf += "--init\n";
   write_derived(conf_path(brick.id), state.version, 0644, [&] { return conf; });
 

@@ -25,6 +25,7 @@ class Reconciler {
   void wake();
   // Of this node's bricks: what is in the way of one. Any thread.
   std::map<Id, std::string> troubles() const;
+  Explained<std::string> rotate_log(const Id& brick, const std::string& path) const { return supervisor_.rotate_log(brick, path); }
 
  private:
   struct Signature {

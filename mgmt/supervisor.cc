@@ -40,6 +40,17 @@ std::optional<pid_t> brick_server(const std::string& brick_path) {
   return std::nullopt;
 }
 
+std::string brick_log(const std::string& log_dir, const Id& brick) { return log_dir + "/brick-" + brick.uuid() + ".log"; }
+
+Explained<std::string> Supervisor::rotate_log(const Id& id, const std::string& path) const {
+  if (options_.systemd) return std::string("the journal, which is rotated by journald (journalctl --rotate)");
+  const std::string log = brick_log(options_.log_dir, id);
+  const std::string aside = log + "." + std::to_string(::time(nullptr));
+  if (::rename(log.c_str(), aside.c_str()) != 0) return explain("Could not rename " + log + ": " + std::strerror(errno) + ".");
+  if (const auto server = brick_server(path)) ::kill(*server, SIGHUP);  // it opens its log anew
+  return aside;
+}
+
 void Supervisor::reap(Brick& brick) {
   int status = 0;
   if (brick.child == 0 || ::waitpid(brick.child, &status, WNOHANG) != brick.child) return;
@@ -59,7 +70,7 @@ Explained<void> Supervisor::keep_up(const Id& id, const std::string& path, const
     return {};
   }
   if (brick.child) return {};  // on its way
-  const std::string log = options_.log_dir + "/brick-" + id.uuid() + ".log";
+  const std::string log = brick_log(options_.log_dir, id);
   if (boottime_ms() < brick.next_try_ms) return explain("The brick " + path + " " + brick.last_error + "; see " + log + ".");
   const std::vector<std::string> command = options_.systemd ? std::vector<std::string>{"systemctl", "start", "--no-block", "voldbrick@" + id.uuid()}
                                                             : std::vector<std::string>{options_.program, "--flagfile=" + conf};

@@ -16,6 +16,9 @@ namespace voldfs::mgmt {
 // is just starting.
 std::optional<pid_t> brick_server(const std::string& brick_path);
 
+// The file that a brick which voldmgmt started itself logs to.
+std::string brick_log(const std::string& log_dir, const Id& brick);
+
 // Starts and stops the processes of this node's bricks. Bricks outlive it: it finds them by the lock on their
 // directory, never by what it remembers. One thread.
 class Supervisor {
@@ -31,6 +34,10 @@ class Supervisor {
   Explained<void> keep_up(const Id& brick, const std::string& path, const std::string& conf);
   // Asks it to end; a brick that is gone is gone. False: it is still there.
   bool bring_down(const Id& brick, const std::string& path);
+  // What the brick is to log to; empty: the journal.
+  std::string log_of(const Id& brick) const { return options_.systemd ? "" : brick_log(options_.log_dir, brick); }
+  // Puts the brick's log aside and has the brick begin a new one. Where the old one is now. Any thread.
+  Explained<std::string> rotate_log(const Id& brick, const std::string& path) const;
 
  private:
   struct Brick {

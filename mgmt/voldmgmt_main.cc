@@ -14,7 +14,9 @@
 
 #include "brick/base/unique_fd.h"
 #include "mgmt/api.h"
+#include "mgmt/events.h"
 #include "mgmt/files.h"
+#include "mgmt/watch.h"
 
 // voldmgmt: the management daemon of a node. Bricks that it started outlive it, however it ends.
 
@@ -29,6 +31,7 @@ DEFINE_string(run_dir, "/run/voldfs", "directory of the control socket, voldmgmt
 DEFINE_string(log_dir, "/var/log/voldfs", "directory of the logs of bricks that this daemon starts");
 DEFINE_string(voldbrick, "", "program that serves a brick (default: beside this program)");
 DEFINE_string(brick_manager, "auto", "who runs bricks: systemd (voldbrick@ID.service), fork (sessions of their own), auto");
+DEFINE_int32(voter_lost_s, 600, "after how long a silent voter's place goes to a stand-by, in seconds; 1 to 604800");
 DEFINE_int32(election_ms, 1000, "after how long without a leader, in milliseconds, another is chosen");
 
 static bool valid_port(const char*, int32_t value) { return value >= 0 && value <= 65535; }
@@ -36,6 +39,7 @@ DEFINE_validator(raft_port, &valid_port);
 DEFINE_validator(map_port, &valid_port);
 DEFINE_validator(brick_port_first, &valid_port);
 DEFINE_validator(brick_manager, [](const char*, const std::string& value) { return value == "auto" || value == "systemd" || value == "fork"; });
+DEFINE_validator(voter_lost_s, [](const char*, int32_t value) { return value >= 1 && value <= 604'800; });
 DEFINE_validator(election_ms, [](const char*, int32_t value) { return value >= 100 && value <= 60'000; });
 
 namespace {
@@ -92,6 +96,7 @@ Explained<mgmt::NodeOptions> node_options() {
   options.brick_port_first = static_cast<uint16_t>(FLAGS_brick_port_first);
   options.map_port = static_cast<uint16_t>(FLAGS_map_port);
   options.election_ms = static_cast<uint32_t>(FLAGS_election_ms);
+  options.voter_lost_ms = static_cast<uint32_t>(FLAGS_voter_lost_s) * 1000;
   char host[HOST_NAME_MAX + 1] = {};
   ::gethostname(host, sizeof host - 1);
   options.name = !FLAGS_name.empty() ? FLAGS_name : options.address.starts_with("127.") ? options.address : host;
@@ -132,7 +137,20 @@ Explained<void> serve(const sigset_t& ends) {
   if (!node) return explain(node.error());
   mgmt::Reconciler reconciler(**node, supervisor_options());
   (*node)->on_change([&] { reconciler.wake(); });
-  mgmt::Api api(**node, reconciler);
+  mgmt::Events events(**node);
+  (*node)->on_event([&](const std::string& type, mgmt::Json data, bool of_the_state) {
+    of_the_state ? events.changed(type, std::move(data)) : events.seen(type, std::move(data));
+  });
+  struct Unhook {  // however this ends, nobody is called who is gone
+    mgmt::Node& node;
+    ~Unhook() {
+      node.on_change(nullptr);
+      node.on_event(nullptr);
+    }
+  };
+  const Unhook unhook{**node};
+  const mgmt::Watch watch(**node, reconciler, events);
+  mgmt::Api api(**node, reconciler, events, VOLDFS_VERSION);
   const auto handler = [&](const mgmt::HttpRequest& request) { return api.handle(request); };
   auto local = mgmt::HttpServer::on_unix_socket(options->run_dir + "/voldmgmt.socket", handler);
   if (!local) return explain(local.error());
@@ -144,7 +162,7 @@ Explained<void> serve(const sigset_t& ends) {
   ::sigwait(&ends, &signal);
   ::sd_notify(0, "STOPPING=1");
   spdlog::info("ending signal={}", signal);
-  (*node)->on_change(nullptr);
+  events.stop();  // who follows them does not hold up the end
   return {};
 }
 

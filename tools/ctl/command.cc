@@ -18,7 +18,7 @@ int print(const Explained<Report>& report, bool as_json) {
     std::cerr << "voldctl: " << report.error() << '\n';
     return kExitFailed;
   }
-  std::cout << (as_json ? dump(report->json) : report->text) << std::flush;
+  if (!report->printed) std::cout << (as_json ? dump(report->json) : report->text) << std::flush;
   if (!report->note.empty()) std::cerr << "voldctl: " << report->note << '\n';
   if (std::cout) return report->exit_code;
   std::cerr << "voldctl: The output could not be written.\n";
@@ -32,6 +32,7 @@ int run(int argc, const char* const* argv) {
   app.fallthrough();  // --json may stand behind the verb
   app.require_subcommand(1);
   bool as_json = false;
+  app.set_version_flag("--version", "voldctl " VOLDFS_VERSION);
   app.add_flag("--json", as_json, "Print JSON, for programs");
   Chosen chosen;
   add_map_commands(app, chosen);
@@ -41,10 +42,12 @@ int run(int argc, const char* const* argv) {
   std::string mode = "interactive";
   app.add_option("--run-dir", place->run_dir, "Where voldmgmt's socket is")->type_name("DIR")->envname("VOLDFS_RUN_DIR");
   app.add_option("--state-dir", place->state_dir, "voldmgmt's state, for when it does not run")->type_name("DIR")->envname("VOLDFS_STATE_DIR");
+  app.add_option("--conf-dir", place->conf_dir, "voldmgmt's configuration, for `doctor` when it does not run")->type_name("DIR")->envname("VOLDFS_CONF_DIR");
   app.add_option("--mode", mode, "script: no questions are asked")->type_name("MODE")->check(CLI::IsMember({"script", "interactive"}));
   app.add_flag("-y,--yes", place->script, "The answer to every question");
   add_volume_commands(app, chosen, place);
   add_peer_commands(app, chosen, place);
+  add_cluster_commands(app, chosen, place);
 #endif
   try {
     app.parse(argc, argv);
@@ -53,6 +56,7 @@ int run(int argc, const char* const* argv) {
   }
 #ifdef VOLDFS_HAVE_MGMT
   if (mode == "script") place->script = true;
+  place->json = as_json;
 #endif
   try {
     return print(chosen.action(), as_json);

@@ -23,6 +23,7 @@ struct Report {
   nlohmann::json json;
   std::string note = {};       // how well it is known, if not completely; for people, on stderr
   int exit_code = kExitDone;
+  bool printed = false;        // the verb has printed by itself, a line at a time
 };
 
 using Action = std::function<Explained<Report>()>;
@@ -39,6 +40,7 @@ void add_brick_commands(CLI::App& app, Chosen& chosen);
 struct Place;
 void add_volume_commands(CLI::App& app, Chosen& chosen, const std::shared_ptr<Place>& place);
 void add_peer_commands(CLI::App& app, Chosen& chosen, const std::shared_ptr<Place>& place);  // and pool, get-state
+void add_cluster_commands(CLI::App& app, Chosen& chosen, const std::shared_ptr<Place>& place);  // backup, restore, events, webhook, doctor
 
 // The whole program: understands the command line, does it, prints, and returns the exit code.
 int run(int argc, const char* const* argv);

@@ -4,6 +4,7 @@
 #include "brick/base/id.h"
 #include "tools/ctl/brick_spec.h"
 #include "tools/ctl/state_source.h"
+#include "tools/ctl/table.h"
 
 // voldctl peer, pool and get-state.
 namespace voldfs::ctl {
@@ -19,7 +20,18 @@ std::string state_text(const Reading& reading, const Json& peer) {
   return live.is_null() ? "Unknown" : live.value("connected", false) ? "Connected" : "Disconnected";
 }
 
-Explained<Report> probe(const Place& place, const std::string& host, const std::string& token) {
+struct ProbeWords {
+  std::string host, token, replace;
+  bool witness = false;
+};
+
+std::string state_coloured(const Reading& reading, const Json& peer) {
+  const std::string text = state_text(reading, peer);
+  return coloured(text, text == "Connected" ? Colour::kGood : text == "Unknown" ? Colour::kWarning : Colour::kBad);
+}
+
+Explained<Report> probe(const Place& place, const ProbeWords& words) {
+  const std::string& host = words.host;
   std::string name = host;
   uint16_t port = kApiPort;
   if (const auto with_port = parse_host_port(host)) {
@@ -28,7 +40,7 @@ Explained<Report> probe(const Place& place, const std::string& host, const std::
   }
   const auto address = resolve(name);
   if (!address) return explain("peer probe: failed: " + address.error());
-  const auto result = post(place, "/v1/peers/probe", {{"address", *address}, {"port", port}, {"token", token}}, kProbeTimeoutMs);
+  const auto result = post(place, "/v1/peers/probe", {{"address", *address}, {"port", port}, {"token", words.token}, {"replace", words.replace}, {"witness", words.witness}}, kProbeTimeoutMs);
   if (!result) return explain("peer probe: failed: " + result.error());
   std::string text = "peer probe: success.";
   if (result->value("already", false)) text += " Host " + host + " is already a peer.";
@@ -55,7 +67,7 @@ Explained<Report> change_peer(const Place& place, const std::string& verb, const
 }
 
 Explained<Report> detach(const Place& place, const std::string& host) {
-  if (!confirm(place, "The peer will leave the cluster. Do you want to continue?")) return explain("peer detach: nothing was changed. In scripts: --mode=script.");
+  if (!confirm(place, "The peer will leave the cluster. Do you want to continue?")) return declined("peer detach");
   return change_peer(place, "detach", host, "peer-remove", Json::object());
 }
 
@@ -68,7 +80,8 @@ Explained<Report> status(const Place& place) {
     if (peer.at("id") == reading->self) continue;
     ++others;
     text += "\nHostname: " + peer.at("name").get<std::string>() + "\nUuid: " + peer.at("id").get<std::string>() +
-            "\nState: Peer in Cluster (" + state_text(*reading, peer) + ")\n";
+            "\nState: Peer in Cluster (" + state_coloured(*reading, peer) + ")\n" + (peer.value("witness", false) ? "Witness: holds no bricks\n" : "") +
+            (peer.value("role", "") == "standby" ? "Role: stand-by, without a vote\n" : "");
   }
   return report_of(*reading, "Number of Peers: " + std::to_string(others) + "\n" + text,
                    {{"peers", reading->state.at("peers")}, {"status", reading->status.at("peers")}});
@@ -77,13 +90,14 @@ Explained<Report> status(const Place& place) {
 Explained<Report> pool_list(const Place& place) {
   const auto reading = read_cluster(place, true);
   if (!reading) return explain(reading.error());
-  std::string text = "UUID\t\t\t\t\tHostname \tState\n";
+  Table table({"UUID", "Hostname", "State"});
   for (const Json& peer : reading->state.at("peers")) {
     const bool self = peer.at("id") == reading->self;
-    text += peer.at("id").get<std::string>() + "\t" + (self ? "localhost" : peer.at("name").get<std::string>()) + "\t" +
-            (self && !reading->from_files ? "Connected" : state_text(*reading, peer)) + " \n";
+    const std::string state = self && !reading->from_files ? "Connected" : state_text(*reading, peer);
+    table.add({peer.at("id").get<std::string>(), self ? "localhost" : peer.at("name").get<std::string>(),
+               {state, state == "Connected" ? Colour::kGood : state == "Unknown" ? Colour::kWarning : Colour::kBad}});
   }
-  return report_of(*reading, text, {{"peers", reading->state.at("peers")}, {"status", reading->status.at("peers")}});
+  return report_of(*reading, table.text(), {{"peers", reading->state.at("peers")}, {"status", reading->status.at("peers")}});
 }
 
 Explained<Report> token(const Place& place) {
@@ -95,9 +109,12 @@ Explained<Report> token(const Place& place) {
 Explained<Report> recover(const Place& place, const std::vector<std::string>& lost) {
   std::string names;
   for (const std::string& host : lost) names += (names.empty() ? "" : ", ") + host;
-  if (!confirm(place, "This node goes on alone with what it knows. Changes that only " + names +
-                          " knew of are lost, and if one of them is alive after all, the cluster splits in two.\nAre they gone for good, and do you want to continue?"))
-    return explain("peer recover: nothing was changed. In scripts: --mode=script.");
+  if (!confirm(place, "This node goes on alone, with what it knows, and " + names + " will never vote again.\n"
+                      "- Changes that were made after this node lost contact are undone: volumes, options, peers are what this node shows now.\n"
+                      "- If one of them is alive after all and still changes things, there are two clusters, and mounts refuse one of them.\n"
+                      "Do this only if they will not come back, and stop voldmgmt there first if you can. Files on bricks are not touched.\n"
+                      "Are they gone for good, and do you want to continue?"))
+    return declined("peer recover");
   const auto result = post(place, "/v1/peers/recover", {{"lost", lost}}, kProbeTimeoutMs);
   if (!result) return explain("peer recover: failed: " + result.error());
   return Report{"peer recover: success\n", *result};
@@ -116,7 +133,8 @@ void add_peer_commands(CLI::App& app, Chosen& chosen, const std::shared_ptr<Plac
   CLI::App* peer = app.add_subcommand("peer", "Nodes of the cluster");
   peer->require_subcommand(1);
   struct Words {
-    std::string host, token, address, name;
+    std::string host, address, name, role;
+    ProbeWords probe;
     std::vector<std::string> lost;
   };
   const auto words = std::make_shared<Words>();
@@ -124,9 +142,11 @@ void add_peer_commands(CLI::App& app, Chosen& chosen, const std::shared_ptr<Plac
     verb->callback([&chosen, place, words, action] { chosen.action = [place, words, action] { return action(*place, *words); }; });
   };
   CLI::App* verb = peer->add_subcommand("probe", "HOST[:PORT]: take a node into the cluster");
-  verb->add_option("HOST", words->host, "The node")->required()->type_name("");
-  verb->add_option("--token", words->token, "What `voldctl peer token` prints there; not needed if both have the same secret")->type_name("TOKEN");
-  act(verb, [](const Place& p, const Words& w) { return probe(p, w.host, w.token); });
+  verb->add_option("HOST", words->probe.host, "The node")->required()->type_name("");
+  verb->add_option("--token", words->probe.token, "What `voldctl peer token` prints there; not needed if both have the same secret")->type_name("TOKEN");
+  verb->add_flag("--witness", words->probe.witness, "It votes, and holds no bricks");
+  verb->add_option("--replace", words->probe.replace, "It takes the place and the bricks of this peer, which is lost")->type_name("NAME");
+  act(verb, [](const Place& p, const Words& w) { return probe(p, w.probe); });
   verb = peer->add_subcommand("detach", "HOST: remove a node without bricks");
   verb->add_option("HOST", words->host, "The node")->required()->type_name("");
   act(verb, [](const Place& p, const Words& w) { return detach(p, w.host); });
@@ -134,6 +154,14 @@ void add_peer_commands(CLI::App& app, Chosen& chosen, const std::shared_ptr<Plac
   verb->add_option("HOST", words->host, "The node")->required()->type_name("");
   verb->add_option("ADDRESS", words->address, "Its address, a literal")->required()->type_name("");
   act(verb, [](const Place& p, const Words& w) { return change_peer(p, "set-address", w.host, "peer-set-address", {{"address", w.address}}); });
+  verb = peer->add_subcommand("rename", "HOST NAME: a node has a new name, the HOST of HOST:/PATH");
+  verb->add_option("HOST", words->host, "The node")->required()->type_name("");
+  verb->add_option("NAME", words->name, "Its name")->required()->type_name("");
+  act(verb, [](const Place& p, const Words& w) { return change_peer(p, "rename", w.host, "peer-set-address", {{"name", w.name}}); });
+  verb = peer->add_subcommand("set-role", "HOST voter|standby: whether a node has a vote");
+  verb->add_option("HOST", words->host, "The node")->required()->type_name("");
+  verb->add_option("ROLE", words->role, "voter or standby")->required()->type_name("")->check(CLI::IsMember({"voter", "standby"}));
+  act(verb, [](const Place& p, const Words& w) { return change_peer(p, "set-role", w.host, "peer-set-role", {{"role", w.role}}); });
   verb = peer->add_subcommand("recover", "HOST...: go on without a majority; those named are lost for good");
   verb->add_option("HOST", words->lost, "The nodes that are lost")->required()->type_name("");
   act(verb, [](const Place& p, const Words& w) { return recover(p, w.lost); });

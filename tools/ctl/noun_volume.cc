@@ -24,8 +24,6 @@ Explained<Report> changed(const std::string& verb, const std::string& name, cons
   return Report{"volume " + verb + ": " + name + ": success" + more + "\n", {{"volume", name}, {"result", *result}}};
 }
 
-Explained<Report> declined(const std::string& verb) { return explain("volume " + verb + ": nothing was changed. In scripts: --mode=script."); }
-
 Explained<Report> create(const Place& place, const std::string& name, Arguments bricks) {
   const bool force = take_last(bricks, "force");
   if (bricks.empty()) return explain("volume create: name at least one brick, as in HOST:/PATH.");
@@ -38,7 +36,7 @@ Explained<Report> start(const Place& place, const std::string& name, Arguments r
 }
 
 Explained<Report> stop(const Place& place, const std::string& name, Arguments rest) {
-  if (!confirm(place, "Stopping volume will make its data inaccessible. Do you want to continue?")) return declined("stop");
+  if (!confirm(place, "Stopping volume will make its data inaccessible. Do you want to continue?")) return declined("volume stop");
   return changed("stop", name, change_cluster(place, "volume-stop", {{"volume", name}, {"force", take_last(rest, "force")}}));
 }
 
@@ -49,7 +47,7 @@ Explained<Report> remove(const Place& place, const std::string& name) {
   Json fields = {{"volume", name}};
   if (reading->state["volumes"].contains(name)) fields["volume_id"] = reading->state["volumes"][name].at("map").at("volume").at("id");
   if (!confirm(place, "Deleting volume will erase all information about the volume. The files stay on its bricks. Do you want to continue?"))
-    return declined("delete");
+    return declined("volume delete");
   return changed("delete", name, change_cluster(place, "volume-delete", std::move(fields)));
 }
 
@@ -81,6 +79,11 @@ Explained<Json> volumes_of(const Reading& reading, const std::string& name) {
   return Json{{name, volumes.at(name)}};
 }
 
+bool volume_named(const Place& place, const std::string& name) {
+  const auto reading = read_cluster(place, false);
+  return reading && reading->state.at("volumes").contains(name);
+}
+
 Explained<Report> info(const Place& place, const std::string& name) {
   const auto reading = read_cluster(place, false);
   if (!reading) return explain(reading.error());
@@ -105,19 +108,69 @@ Explained<Report> list(const Place& place) {
   return report_of(*reading, text, {{"volumes", std::move(names)}});
 }
 
+// The word behind [NAME|all]: detail, clients or tasks.
 Explained<Report> status(const Place& place, Arguments rest) {
-  const bool detail = take_last(rest, "detail");
-  take_last(rest, "tasks");
+  std::string kind;
+  for (const char* word : {"detail", "clients", "tasks"}) {
+    if (rest.size() != 1 || !volume_named(place, rest[0])) kind = take_last(rest, word) ? word : kind;
+  }
+  if (rest.size() > 1) return explain("volume status: the arguments are [NAME|all] [detail|clients|tasks].");
   const auto reading = read_cluster(place, true);
   if (!reading) return explain(reading.error());
   const auto volumes = volumes_of(*reading, rest.empty() ? "" : rest[0]);
   if (!volumes) return explain(volumes.error());
+  Json bricks = reading->status.at("bricks");
+  if (kind == "clients" && !reading->from_files) {
+    const auto answer = get(place, "/v1/clients", kReadTimeoutMs);
+    if (!answer) return explain("volume status: " + answer.error());
+    bricks = answer->at("bricks");
+  }
   std::string text;
+  Json shown = Json::object(), tasks = Json::object();
   for (const auto& [name, volume] : volumes->items()) {
-    text += volume.value("started", false) ? volume_status_text(name, volume, reading->status, detail) : "Volume " + name + " is not started\n \n";
+    if (kind == "tasks") {
+      text += volume_tasks_text(name);
+    } else if (!volume.value("started", false)) {
+      text += "Volume " + name + " is not started\n \n";
+    } else {
+      text += kind == "clients" ? volume_clients_text(name, volume, bricks) : volume_status_text(name, volume, bricks, kind == "detail");
+    }
+    tasks[name] = Json::array();
+    for (const Json& brick : volume.at("map").at("bricks")) {
+      const std::string id = brick.at("id");
+      if (bricks.contains(id)) shown[id] = bricks.at(id);
+    }
   }
   if (text.empty()) text = "No volumes present\n";
-  return report_of(*reading, text, {{"volumes", *volumes}, {"bricks", reading->status.at("bricks")}});
+  return report_of(*reading, text, {{"volumes", *volumes}, {"bricks", std::move(shown)}, {"tasks", std::move(tasks)}});
+}
+
+// gluster has both orders: log rotate NAME [BRICK], log NAME rotate [BRICK].
+Explained<Report> log_rotate(const Place& place, Arguments words) {
+  if (words.size() >= 2 && words[1] == "rotate" && words[0] != "rotate") std::swap(words[0], words[1]);
+  if (words.size() < 2 || words.size() > 3 || words[0] != "rotate") return explain("volume log: the arguments are rotate NAME [HOST:/PATH].");
+  Json request = {{"volume", words[1]}};
+  if (words.size() == 3) request["brick"] = words[2];
+  const auto result = post(place, "/v1/logs/rotate", request, kReadTimeoutMs);
+  if (!result) return explain("volume log rotate: " + words[1] + ": failed: " + result.error());
+  std::string missing;
+  for (const Json& name : result->at("missing")) missing += (missing.empty() ? "" : ", ") + name.get<std::string>();
+  std::string failed;
+  for (const Json& sentence : result->at("failed")) failed += (failed.empty() ? "" : "\n") + sentence.get<std::string>();
+  if (!failed.empty()) return explain("volume log rotate: " + words[1] + ": failed: " + failed);
+  Report report{"volume log rotate: " + words[1] + ": success\n", {{"volume", words[1]}, {"result", *result}}};
+  for (const auto& [brick, where] : result->at("rotated").items()) report.text += "  " + brick + ": the old log is " + where.get<std::string>() + "\n";
+  if (!missing.empty()) {
+    report.note = "These peers do not answer, and their bricks' logs were not rotated: " + missing + ".";
+    report.exit_code = kExitPartial;
+  }
+  return report;
+}
+
+// What changes the bricks of a volume: its place is kept, so that a script gets a clear refusal and not a usage error.
+Explained<Report> not_yet(const std::string& verb) {
+  return explain("volume " + verb + ": failed: nothing was changed. This version of voldfs cannot change the bricks of a volume yet: "
+                 "give a volume all its bricks at `voldctl volume create`, or make another volume.");
 }
 
 Explained<Report> get(const Place& place, const std::string& name, const std::string& key) {
@@ -181,13 +234,17 @@ void add_volume_commands(CLI::App& app, Chosen& chosen, const std::shared_ptr<Pl
   verb("start", "NAME [force]: serve its bricks", "!", "", "force", [](const Place& p, const Words& w) { return start(p, w.name, w.rest); });
   verb("stop", "NAME [force]: stop its bricks", "!", "", "force", [](const Place& p, const Words& w) { return stop(p, w.name, w.rest); });
   verb("delete", "NAME: forget it; the files stay on the bricks", "!", "", "", [](const Place& p, const Words& w) { return remove(p, w.name); });
-  verb("rename", "NAME NEWNAME", "!", "NEWNAME", "", [](const Place& p, const Words& w) { return rename(p, w.name, w.word); });
+  verb("rename", "NAME NEWNAME: mounts go on, for they know a volume by its id", "!", "NEWNAME", "", [](const Place& p, const Words& w) { return rename(p, w.name, w.word); });
   verb("set", "NAME KEY VALUE...: options; `set help` lists them", "", "", "ARGUMENTS", [](const Place& p, const Words& w) { return set(p, w.rest); });
   verb("get", "NAME KEY|all: options as they are in effect", "!", "KEY", "", [](const Place& p, const Words& w) { return get(p, w.name, w.word); });
   verb("reset", "NAME [KEY...]: options back to their defaults", "!", "", "KEY", [](const Place& p, const Words& w) { return reset(p, w.name, w.rest); });
-  verb("info", "[NAME|all]", "?", "", "", [](const Place& p, const Words& w) { return info(p, w.name); });
+  verb("info", "[NAME|all]: what volumes are made of", "?", "", "", [](const Place& p, const Words& w) { return info(p, w.name); });
   verb("list", "The names of all volumes", "", "", "", [](const Place& p, const Words&) { return list(p); });
-  verb("status", "[NAME|all] [detail|tasks]: bricks and their processes", "", "", "ARGUMENTS", [](const Place& p, const Words& w) { return status(p, w.rest); });
+  verb("status", "[NAME|all] [detail|clients|tasks]: bricks and their processes", "", "", "ARGUMENTS", [](const Place& p, const Words& w) { return status(p, w.rest); });
+  verb("log", "rotate NAME [BRICK]: begin new logs of its bricks", "", "", "ARGUMENTS", [](const Place& p, const Words& w) { return log_rotate(p, w.rest); });
+  for (const char* later : {"add-brick", "remove-brick", "replace-brick", "rebalance"}) {
+    verb(later, "Not in this version", "", "", "ARGUMENTS", [name = std::string(later)](const Place&, const Words&) { return not_yet(name); });
+  }
   verb("map", "NAME: print its map", "!", "", "", [](const Place& p, const Words& w) { return map(p, w.name); });
 }
 

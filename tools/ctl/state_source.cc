@@ -1,19 +1,13 @@
 #include "tools/ctl/state_source.h"
 
-#include <fcntl.h>
-#include <netdb.h>
-#include <poll.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstring>
-#include <future>
 #include <iostream>
 #include <thread>
 
-#include "brick/base/clock.h"
-#include "brick/base/unique_fd.h"
+#include "mgmt/brick_questions.h"
 #include "mgmt/files.h"
 #include "mgmt/http.h"
 #include "mgmt/node.h"
@@ -22,44 +16,20 @@ namespace voldfs::ctl {
 
 namespace {
 
-constexpr int kReadTimeoutMs = 2000;  // of a daemon that is there; none is noticed at once
 constexpr int kChangeTimeoutMs = 20'000;
-constexpr int kBrickTimeoutMs = 400;
+constexpr uint32_t kAskBricksMs = 400;  // of each of two steps
+constexpr int kFirstAnswerMs = 800;   // a daemon that hangs must not make a read take longer than a second
 constexpr int kRetries = 5;
 
 mgmt::HttpTarget target_of(const Place& place) { return {place.run_dir + "/voldmgmt.socket", "", 0, ""}; }
 
 std::string seconds_text(int64_t ms) { return std::to_string(ms / 1000) + "." + std::to_string(ms % 1000 / 100) + " s"; }
 
-// Whether somebody listens: all that is known of a brick when its node's daemon does not tell more.
-bool listens(const std::string& host, uint16_t port) {
-  addrinfo hints{}, *found = nullptr;
-  hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
-  hints.ai_socktype = SOCK_STREAM;
-  if (::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found) != 0) return false;
-  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> address(found, ::freeaddrinfo);
-  const unique_fd fd(::socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!fd) return false;
-  if (::connect(fd.get(), address->ai_addr, address->ai_addrlen) == 0) return true;
-  pollfd wait{fd.get(), POLLOUT, 0};
-  int error = ETIMEDOUT;
-  socklen_t size = sizeof error;
-  return errno == EINPROGRESS && ::poll(&wait, 1, kBrickTimeoutMs) == 1 &&
-         ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0;
-}
-
-// Asks every brick itself.
-Json ask_bricks(const Json& state) {
-  std::vector<std::pair<std::string, std::future<bool>>> answers;
-  for (const auto& [name, volume] : state.at("volumes").items()) {
-    for (const Json& brick : volume.at("map").at("bricks")) {
-      answers.emplace_back(brick.at("id").get<std::string>(),
-                           std::async(std::launch::async, listens, brick.at("host").get<std::string>(), brick.at("port").get<uint16_t>()));
-    }
-  }
-  Json bricks = Json::object();
-  for (auto& [id, online] : answers) bricks[id] = {{"online", online.get()}};
-  return bricks;
+// Every brick of a started volume, asked itself.
+Json ask_all(const Json& document) {
+  const auto state = mgmt::ClusterState::from_json(document);
+  if (!state) return Json::object();
+  return mgmt::ask_by_id(mgmt::contacts_of(*state, "all"), kAskBricksMs);
 }
 
 Explained<Reading> read_files(const Place& place, bool with_status) {
@@ -80,7 +50,7 @@ Explained<Reading> read_files(const Place& place, bool with_status) {
   if (with_status) {
     Json missing = Json::array();
     for (const Json& peer : reading.state["peers"]) missing.push_back(peer.at("name"));
-    reading.status = {{"bricks", ask_bricks(reading.state)}, {"peers", Json::object()}, {"missing", std::move(missing)}};
+    reading.status = {{"bricks", ask_all(document->value("state", Json::object()))}, {"peers", Json::object()}, {"missing", std::move(missing)}};
   }
   return reading;
 }
@@ -115,7 +85,8 @@ Json Reading::about() const {
 }
 
 Explained<Reading> read_cluster(const Place& place, bool with_status) {
-  const auto reply = mgmt::http_call(target_of(place), "GET", with_status ? "/v1/status" : "/v1/state", "", kReadTimeoutMs);
+  if (with_status && !mgmt::http_call(target_of(place), "GET", "/healthz", "", kFirstAnswerMs / 2)) return read_files(place, with_status);
+  const auto reply = mgmt::http_call(target_of(place), "GET", with_status ? "/v1/status" : "/v1/state", "", with_status ? kReadTimeoutMs : kFirstAnswerMs);
   const Json json = reply && reply->status == 200 ? Json::parse(reply->body, nullptr, false) : Json();
   if (!json.is_object()) return read_files(place, with_status);
   Reading reading;
@@ -127,13 +98,20 @@ Explained<Reading> read_cluster(const Place& place, bool with_status) {
   return reading;
 }
 
-Explained<Json> post(const Place& place, const std::string& path, const Json& body, int timeout_ms) {
-  const auto reply = mgmt::http_call(target_of(place), "POST", path, body.dump(), timeout_ms);
+static Explained<Json> parsed(const Explained<mgmt::HttpReply>& reply) {
   if (!reply) return explain(reply.error());
   const Json json = Json::parse(reply->body, nullptr, false);
   if (!json.is_object()) return explain("voldmgmt did not answer in JSON.");
   if (json.contains("error")) return explain(json.value("error", ""));
   return json;
+}
+
+Explained<Json> get(const Place& place, const std::string& path, int timeout_ms) {
+  return parsed(mgmt::http_call(target_of(place), "GET", path, "", timeout_ms));
+}
+
+Explained<Json> post(const Place& place, const std::string& path, const Json& body, int timeout_ms) {
+  return parsed(mgmt::http_call(target_of(place), "POST", path, body.dump(), timeout_ms));
 }
 
 Explained<Json> change_cluster(const Place& place, const std::string& op, Json fields) {
@@ -156,21 +134,17 @@ Explained<Json> change_cluster(const Place& place, const std::string& op, Json f
   }
 }
 
-Explained<Json> mgmt_token(const Place& place) {
-  const auto reply = mgmt::http_call(target_of(place), "GET", "/v1/token", "", kReadTimeoutMs);
-  if (!reply) return explain(reply.error());
-  const Json json = Json::parse(reply->body, nullptr, false);
-  if (reply->status != 200 || !json.is_object()) return explain("voldmgmt did not tell its token.");
-  return json;
-}
+Explained<Json> mgmt_token(const Place& place) { return get(place, "/v1/token", kReadTimeoutMs); }
 
 bool confirm(const Place& place, const std::string& question) {
   if (place.script) return true;
-  std::cout << question << " (y/n) " << std::flush;
+  std::cerr << question << " (y/n) " << std::flush;
   std::string answer;
   std::getline(std::cin, answer);
   return answer == "y" || answer == "yes" || answer == "Y";
 }
+
+tl::unexpected<std::string> declined(const std::string& verb) { return explain(verb + ": nothing was changed. In scripts: --mode=script, or -y."); }
 
 Report report_of(const Reading& reading, std::string text, Json json) {
   json["about"] = reading.about();

@@ -14,8 +14,12 @@ using Json = nlohmann::json;
 struct Place {
   std::string run_dir = "/run/voldfs";
   std::string state_dir = "/var/lib/voldfs";
+  std::string conf_dir = "/etc/voldfs";
   bool script = false;  // --mode=script: no questions
+  bool json = false;    // --json, for verbs that print by themselves
 };
+
+inline constexpr int kReadTimeoutMs = 2000;  // of a daemon that is there; none is noticed at once
 
 // What is known of the cluster, and how well.
 struct Reading {
@@ -35,13 +39,16 @@ Explained<Reading> read_cluster(const Place& place, bool with_status);
 
 // One change. Tried again under the same id when the answer was lost. Nothing is changed without a daemon.
 Explained<Json> change_cluster(const Place& place, const std::string& op, Json fields);
+// One request to the daemon; an answer with "error" is one.
+Explained<Json> get(const Place& place, const std::string& path, int timeout_ms);
 Explained<Json> post(const Place& place, const std::string& path, const Json& body, int timeout_ms);
 
 // The secret of this node, {token, api_token}.
 Explained<Json> mgmt_token(const Place& place);
 
-// "y" from the terminal, or script mode.
+// "y" from the terminal, or script mode. Without a terminal nobody can answer: no.
 bool confirm(const Place& place, const std::string& question);
+tl::unexpected<std::string> declined(const std::string& verb);
 
 // A report that says how well it is known.
 Report report_of(const Reading& reading, std::string text, Json json);

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "mgmt/options.h"
+#include "tools/ctl/table.h"
 
 namespace voldfs::ctl {
 
@@ -14,29 +15,23 @@ std::string brick_name(const Json& brick) {
   return brick.at("node").get<std::string>() + ":" + brick.at("path").get<std::string>();
 }
 
-std::string bytes_text(uint64_t bytes) {
-  static constexpr const char* units[] = {"Bytes", "KB", "MB", "GB", "TB", "PB"};
-  size_t unit = 0;
-  double value = static_cast<double>(bytes);
-  for (; value >= 1024 && unit < 5; ++unit) value /= 1024;
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f%s", value, units[unit]);
-  return text;
-}
-
 std::string field(const char* name, const std::string& value) {
   char text[256];
   std::snprintf(text, sizeof text, "%-20s : %s\n", name, value.c_str());
   return text;
 }
 
+std::string pid_of(const Json& live) {
+  return live.is_object() && live.contains("pid") ? std::to_string(live.at("pid").get<int>()) : "N/A";
+}
+
 std::string brick_row(const Json& brick, const Json& live) {
   const std::string name = "Brick " + brick_name(brick);
   const bool known = !live.is_null();
   const bool online = known && live.value("online", false);
-  char text[160];
-  std::snprintf(text, sizeof text, "%-9d %-7s %s\n", brick.at("port").get<int>(), !known ? "?" : online ? "Y" : "N",
-                live.is_object() && live.contains("pid") ? std::to_string(live.at("pid").get<int>()).c_str() : "N/A");
+  char port[32];
+  std::snprintf(port, sizeof port, "%-9d ", brick.at("port").get<int>());
+  const std::string text = port + coloured(!known ? "?" : online ? "Y" : "N", !known ? Colour::kWarning : online ? Colour::kGood : Colour::kBad) + "       " + pid_of(live) + "\n";
   // As gluster breaks names that are too long for their column.
   std::string row;
   size_t at = 0;
@@ -50,7 +45,8 @@ std::string brick_detail(const Json& brick, const Json& live) {
   std::string text = field("Brick", "Brick " + brick_name(brick));
   text += field("TCP Port", std::to_string(brick.at("port").get<int>()));
   text += field("Online", live.is_null() ? "?" : live.value("online", false) ? "Y" : "N");
-  text += field("Pid", live.is_object() && live.contains("pid") ? std::to_string(live.at("pid").get<int>()) : "N/A");
+  text += field("Pid", pid_of(live));
+  if (live.is_object() && live.contains("since")) text += field("Up Since", time_text(live.at("since")) + " UTC");
   if (live.is_object() && live.contains("total_bytes")) {
     text += field("Disk Space Free", bytes_text(live.at("free_bytes")));
     text += field("Total Disk Space", bytes_text(live.at("total_bytes")));
@@ -76,17 +72,42 @@ std::string volume_info_text(const std::string& name, const Json& volume) {
   return text;
 }
 
-std::string volume_status_text(const std::string& name, const Json& volume, const Json& status, bool detail) {
+std::string volume_status_text(const std::string& name, const Json& volume, const Json& bricks, bool detail) {
   std::string text = "Status of volume: " + name + "\n";
   if (!detail) text += "Voldfs process                               TCP Port  Online  Pid\n";
   if (!detail) text += kLine;
   for (const Json& brick : volume.at("map").at("bricks")) {
-    const Json live = status.at("bricks").value(brick.at("id").get<std::string>(), Json());
+    const Json live = bricks.value(brick.at("id").get<std::string>(), Json());
     text += detail ? kLine + brick_detail(brick, live) : brick_row(brick, live);
     if (live.is_object() && live.contains("trouble")) text += "  ! " + live.at("trouble").get<std::string>() + "\n";
   }
-  if (!detail) text += " \nTask Status of Volume " + name + "\n" + kLine + "There are no active volume tasks\n \n";
+  if (!detail) text += " \n" + volume_tasks_text(name);
   return text;
+}
+
+std::string volume_tasks_text(const std::string& name) {
+  return "Task Status of Volume " + name + "\n" + kLine + "There are no active volume tasks\n \n";
+}
+
+std::string volume_clients_text(const std::string& name, const Json& volume, const Json& bricks) {
+  std::string text = "Client connections for volume " + name + "\n";
+  for (const Json& brick : volume.at("map").at("bricks")) {
+    const Json live = bricks.value(brick.at("id").get<std::string>(), Json());
+    text += std::string(kLine) + "Brick : " + brick_name(brick) + "\n";
+    if (!live.is_object() || !live.contains("clients")) {
+      text += coloured("It does not answer.", Colour::kBad) + "\n";
+      continue;
+    }
+    const Json& clients = live.at("clients");
+    text += "Clients connected : " + std::to_string(clients.size()) + "\n";
+    Table table({"Hostname", "BytesRead", "BytesWritten", "Requests", "Since", "Client"});
+    for (const Json& client : clients) {
+      table.add({client.value("host", "?"), std::to_string(client.value("bytes_out", uint64_t{0})), std::to_string(client.value("bytes_in", uint64_t{0})),
+                 std::to_string(client.value("requests", uint64_t{0})), time_text(client.value("since", int64_t{0})), client.value("client", "").substr(0, 8)});
+    }
+    if (!clients.empty()) text += table.text();
+  }
+  return text + " \n";
 }
 
 std::string option_help_text() {

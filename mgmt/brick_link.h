@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "brick/base/id.h"
+#include "brick/base/result.h"
+#include "dht/volume_map.h"
+
+// What management says to bricks themselves, over their unix socket or TCP, with the volume's secret: so it works in
+// either direction with every voldmgmt dead. Any thread.
+namespace voldfs::mgmt {
+
+struct BrickContact {
+  Id volume;
+  std::string secret;   // 64 hexadecimal digits
+  dht::BrickEntry brick;
+};
+
+// {online: true, pid, since, map_version, total_bytes, free_bytes, total_inodes, free_inodes, clients: [...]}, or {online: false} from a
+// brick that did not answer in time. All are asked at once, kAskedAtOnce at most; in the order of `bricks`.
+std::vector<nlohmann::json> ask_bricks(const std::vector<BrickContact>& bricks, uint32_t timeout_ms);
+
+}  // namespace voldfs::mgmt

@@ -1,0 +1,218 @@
+#pragma once
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <thread>
+
+#include "brick/base/unique_fd.h"
+#include "mgmt/supervisor.h"
+
+// Whole clusters of real voldmgmt processes, driven by the real voldctl. The bricks are stand-ins that do what
+// management knows of a brick: they make the directory a brick, hold its lock and end at SIGTERM.
+namespace voldfs::test {
+
+using namespace std::chrono_literals;
+using Json = nlohmann::json;
+namespace fs = std::filesystem;
+
+inline constexpr char kFakeBrick[] = R"(#!/usr/bin/python3
+import fcntl, os, signal, sys
+flags = dict(line[2:].rstrip().partition('=')[::2] for line in open(sys.argv[1].split('=', 1)[1]))
+path = flags['path']
+if not os.path.isdir(path): sys.exit('no brick directory')
+if not os.path.isdir(path + '/.voldfs'):
+    if 'init' not in flags: sys.exit('not a brick')
+    os.mkdir(path + '/.voldfs')
+lock = open(path + '/.voldfs/lock', 'a+')
+fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+lock.truncate(0); lock.write(str(os.getpid())); lock.flush()
+signal.pause()
+)";
+
+struct Output {
+  int code = -1;
+  std::string out, err;
+  Json json() const { return Json::parse(out, nullptr, false); }
+};
+
+template <class Condition>
+bool eventually(Condition condition, std::chrono::seconds deadline = 30s) {
+  const auto end = std::chrono::steady_clock::now() + deadline;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(50ms);
+  }
+  return true;
+}
+
+inline std::string slurp(const std::string& path) {
+  std::ifstream in(path);
+  std::stringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+inline uint16_t free_port(const std::string& address) {
+  const unique_fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in name{};
+  name.sin_family = AF_INET;
+  ::inet_pton(AF_INET, address.c_str(), &name.sin_addr);
+  socklen_t size = sizeof name;
+  EXPECT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&name), size), 0);
+  EXPECT_EQ(::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&name), &size), 0);
+  return ntohs(name.sin_port);
+}
+
+class MgmtNodes : public testing::Test {
+ protected:
+  struct Node {
+    std::string dir, address;
+    uint16_t api_port = 0, raft_port = 0, brick_port = 24200;
+    pid_t pid = 0;
+    std::string state() const { return dir + "/var"; }
+    std::string brick(const std::string& name) const { return dir + "/" + name; }
+  };
+
+  MgmtNodes() {
+    std::string pattern = (fs::temp_directory_path() / "voldfs-mgmt-XXXXXX").string();
+    top_ = ::mkdtemp(pattern.data());
+    std::ofstream(top_ + "/brick.py") << kFakeBrick;
+    fs::permissions(top_ + "/brick.py", fs::perms::owner_all);
+  }
+
+  ~MgmtNodes() override {
+    for (Node& node : nodes_) kill_node(node);
+    for (const Node& node : nodes_) {
+      for (const auto& entry : fs::directory_iterator(node.dir)) {
+        if (const pid_t pid = real_bricks_ ? mgmt::brick_server(entry.path()).value_or(0) : brick_pid(entry.path())) ::kill(pid, SIGKILL);
+      }
+    }
+    if (HasFailure()) {
+      for (const Node& node : nodes_) std::cerr << "--- " << node.address << "\n" << slurp(node.dir + "/daemon.log");
+    }
+    fs::remove_all(top_);
+  }
+
+  void add_nodes(size_t n) {
+    for (size_t i = 0; i < n; ++i) {
+      Node node;
+      node.address = "127.0.0." + std::to_string(nodes_.size() + 2);
+      node.dir = top_ + "/" + std::to_string(nodes_.size() + 2);
+      node.api_port = free_port(node.address);
+      node.raft_port = free_port(node.address);
+      if (real_bricks_) node.brick_port = free_port(node.address);
+      fs::create_directories(node.dir + "/etc");
+      // The same secret on all, as an operator would copy it.
+      std::ofstream(node.dir + "/etc/secret") << std::string(64, 'a') << "\n";
+      fs::permissions(node.dir + "/etc/secret", fs::perms::owner_read | fs::perms::owner_write);
+      nodes_.push_back(node);
+      start_node(nodes_.back());
+    }
+  }
+
+  // Before add_nodes(): real bricks instead of stand-ins, and further flags of the daemons.
+  void use_real_bricks() { real_bricks_ = true; }
+  void add_flag(const std::string& flag) { flags_.push_back(flag); }
+
+  void start_node(Node& node) {
+    std::vector<std::string> arguments = {
+        std::string(VOLDFS_BINARY_DIR) + "/voldmgmt", "--listen=" + node.address + ":" + std::to_string(node.api_port),
+        "--raft_port=" + std::to_string(node.raft_port), "--state_dir=" + node.state(), "--conf_dir=" + node.dir + "/etc",
+        "--run_dir=" + node.dir + "/run", "--log_dir=" + node.dir + "/log", "--voldbrick=" + (real_bricks_ ? std::string(VOLDFS_BINARY_DIR) + "/voldbrick" : top_ + "/brick.py"),
+        "--brick_manager=fork", "--map_port=0", "--election_ms=400", "--brick_port_first=" + std::to_string(node.brick_port)};
+    arguments.insert(arguments.end(), flags_.begin(), flags_.end());
+    node.pid = spawn(arguments, node.dir + "/daemon.log", node.dir + "/daemon.log");
+    ASSERT_TRUE(eventually([&] {
+      const Output output = ctl(node, {"volume", "list"});
+      return output.code == 0 || (output.code == 3 && output.err.find("does not run") == std::string::npos);
+    })) << slurp(node.dir + "/daemon.log");
+  }
+
+  void kill_node(Node& node) {
+    if (node.pid == 0) return;
+    ::kill(node.pid, SIGKILL);
+    ::waitpid(node.pid, nullptr, 0);
+    node.pid = 0;
+  }
+
+  static pid_t spawn(const std::vector<std::string>& arguments, const std::string& out, const std::string& err) {
+    std::vector<char*> argv;
+    for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+    argv.push_back(nullptr);
+    const pid_t pid = ::fork();
+    if (pid != 0) return pid;
+    const int to = ::open(out.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+    const int errors = ::open(err.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+    ::dup2(to, 1);
+    ::dup2(errors, 2);
+    ::close_range(3, ~0u, 0);
+    ::execv(argv[0], argv.data());
+    ::_exit(127);
+  }
+
+  Output ctl(const Node& node, std::vector<std::string> arguments) {
+    const std::string base = top_ + "/ctl." + std::to_string(++calls_);
+    arguments.insert(arguments.begin(), {std::string(VOLDFS_BINARY_DIR) + "/voldctl", "--mode=script", "--run-dir=" + node.dir + "/run", "--state-dir=" + node.state()});
+    const pid_t pid = spawn(arguments, base + ".out", base + ".err");
+    int status = 0;
+    ::waitpid(pid, &status, 0);
+    Output output{WIFEXITED(status) ? WEXITSTATUS(status) : -1, slurp(base + ".out"), slurp(base + ".err")};
+    fs::remove(base + ".out");
+    fs::remove(base + ".err");
+    return output;
+  }
+
+  // ctl, that must succeed.
+  std::string run(const Node& node, const std::vector<std::string>& arguments) {
+    const Output output = ctl(node, arguments);
+    EXPECT_EQ(output.code, 0) << arguments[0] << " " << arguments[1] << "\n" << output.out << output.err;
+    return output.out;
+  }
+
+  void join_all() {
+    for (size_t i = 1; i < nodes_.size(); ++i)
+      EXPECT_NE(run(nodes_[0], {"peer", "probe", nodes_[i].address + ":" + std::to_string(nodes_[i].api_port)}).find("success"), std::string::npos);
+  }
+
+  std::string spec(const Node& node, const std::string& brick) const { return node.address + ":" + node.brick(brick); }
+
+  void create_volume(const std::string& name) {
+    std::vector<std::string> arguments = {"volume", "create", name};
+    for (const Node& node : nodes_) arguments.push_back(spec(node, name + "-brick"));
+    arguments.push_back("force");  // the tests' directory may be on the root file system
+    EXPECT_NE(run(nodes_[0], arguments).find("volume create: " + name + ": success"), std::string::npos);
+  }
+
+  static pid_t brick_pid(const std::string& brick) {
+    const std::string text = slurp(brick + "/.voldfs/lock");
+    const pid_t pid = text.empty() ? 0 : std::stoi(text);
+    return pid > 0 && ::kill(pid, 0) == 0 ? pid : 0;
+  }
+
+  bool all_see(const std::string& volumes) {
+    for (const Node& node : nodes_) {
+      const Output output = ctl(node, {"volume", "list"});
+      if (output.code != 0 || output.out != volumes) return false;
+    }
+    return true;
+  }
+
+  std::string top_;
+  std::vector<Node> nodes_;
+  int calls_ = 0;
+  bool real_bricks_ = false;
+  std::vector<std::string> flags_;
+};
+
+}  // namespace voldfs::test
