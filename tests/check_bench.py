@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """tools/bench works: every row prints a number, and nothing is left behind, also when it is killed. Never how fast it was.
-usage: check_bench.py SOURCE BUILD rows|killed"""
+usage: check_bench.py SOURCE BUILD rows|profile|killed"""
 
 import glob
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from benchmark.goals import GOALS  # noqa: E402
 
 
 def command(root, *more):
-    return [f"{SOURCE}/tools/bench", "--quick", "--no-build", "--targets=local,voldfs", "--rounds=1", "--seconds=0.05", f"--build={BUILD}", f"--root={root}", *more]
+    return [f"{SOURCE}/tools/bench", "--quick", "--no-build", "--targets=local,voldfs", "--rounds=1", "--seconds=0.05", "--settle=0", f"--build={BUILD}", f"--root={root}", *more]
 
 
 def loop_devices(root):
@@ -73,6 +74,14 @@ def check_rows(root):
     os.unlink(f"{root}/results.svg")
 
 
+def check_profile(root):
+    done = subprocess.run(command(root, "--profile", "--sections=names"), check=True, stdout=subprocess.PIPE, text=True)
+    costs = {cells[0]: cells[1:] for cells in (re.split(r"\s{2,}", line) for line in done.stdout.split("\n\n")[1].splitlines())}
+    for row in ("create empty", "chmod", "rmdir"):
+        if len(costs.get(row, [])) < 5 or not all(float(cost.replace(",", "")) > 0 for cost in costs[row][:5]):
+            sys.exit(f"{row}: no costs of voldfs in:\n{done.stdout}")
+
+
 def namespace_of_child(bench):
     """Of processes; None until it has one of its own."""
     with open(f"/proc/{bench.pid}/task/{bench.pid}/children", encoding="ascii") as file:
@@ -97,7 +106,7 @@ def check_killed(root):
 
 def main():
     with tempfile.TemporaryDirectory(prefix="check-bench-", dir="/var/tmp") as root:
-        {"rows": check_rows, "killed": check_killed}[sys.argv[3]](root)
+        {"rows": check_rows, "profile": check_profile, "killed": check_killed}[sys.argv[3]](root)
         expect_gone("loop devices", lambda: loop_devices(root))
         if os.listdir(root):
             sys.exit(f"files left behind: {os.listdir(root)}")

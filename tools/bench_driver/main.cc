@@ -24,6 +24,7 @@ DEFINE_uint32(threads, 1, "Threads, each with files of its own");
 DEFINE_double(seconds, 1, "Longest time of a workload, seconds");
 DEFINE_uint32(files, 5000, "Most files of a thread");
 DEFINE_uint32(file_mib, 256, "Size of the files for data, MiB, over all threads");
+DEFINE_bool(profile, false, "Say when a row begins");
 
 namespace voldfs::bench {
 namespace {
@@ -35,12 +36,23 @@ void put_line(const nlohmann::json& line) {
 
 constexpr std::chrono::milliseconds kAge{1200};
 
-void prepare_caches(Caches caches) {
-  if (caches == Caches::kKept) return;
-  if (caches == Caches::kAged) return std::this_thread::sleep_for(kAge);
-  put_line({{"ask", caches == Caches::kClientCold ? "remount" : "cold"}});
+void ask(const char* what) {
+  put_line({{"ask", what}});
   std::string answer;
   if (!std::getline(std::cin, answer)) give_up("wait for an answer from", "tools/bench");
+}
+
+void prepare_caches(Caches caches) {
+  switch (caches) {
+    case Caches::kKept:
+      return;
+    case Caches::kClientCold:
+      return ask("remount");
+    case Caches::kAllCold:
+      return ask("cold");
+    case Caches::kAged:
+      return std::this_thread::sleep_for(kAge);
+  }
 }
 
 void report(const Measured& measured) {
@@ -82,6 +94,7 @@ void run(const Options& options) {
       workload.prepare(*worker);
     if (FLAGS_section == "data") ::sync();  // what earlier rows have written is not this one's time
     prepare_caches(workload.caches);
+    if (FLAGS_profile) ask("begin");
     for (const Measured& row : measure(workload, workers, options))
       report(row);
   }

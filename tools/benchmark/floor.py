@@ -21,6 +21,7 @@ class Floor(Target):
     """It keeps a descriptor for every file that the kernel knows, more than a process may have here with big trees."""
 
     sections = ("names", "data")
+    client = ("passthrough_hp",)
 
     def __init__(self, name, place, suite, arguments):
         super().__init__(name, place)

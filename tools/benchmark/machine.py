@@ -12,7 +12,6 @@ import time
 
 WAIT_S = 60  # for a daemon to answer
 IMAGE_GIB = 8  # of a file system, sparse
-SETTLE_S = 5  # for the machine to become idle
 IDLE = 0.15  # of its time, is what daemons without work take
 LOOP_TRIES = 50  # for a free loop device: others take them too
 ADDRESS = "192.0.2.1"  # on the loopback interface of the network namespace, for what refuses 127.0.0.0/8
@@ -102,10 +101,10 @@ def busy_part():
     return 1 - (idle_now - idle) / max(1, total_now - total)
 
 
-def settle():
-    """Waits until what was written before is on the disk and the machine has nothing to do; whether it came to that."""
+def settle(seconds):
+    """Waits, at most so long, until what was written before is on the disk and the machine has nothing to do; whether it came to that."""
     os.sync()
-    deadline = time.monotonic() + SETTLE_S
+    deadline = time.monotonic() + seconds
     while busy_part() > IDLE:
         if time.monotonic() > deadline:
             return False

@@ -9,19 +9,25 @@ from benchmark.machine import Failed, drop_caches, settle
 
 
 ORDER = ("local", "voldfs", "glusterfs", "glusterfs-cache", "moosefs", "voldfs-tcp", "floor", "floor-passthrough", "floor-uring")
+TREE_ROUNDS = 2  # at most: a round of trees takes GlusterFS two minutes
 WITH_THREADS = ("voldfs", "glusterfs")  # what many threads are compared on
 
 
-def run_driver(command, target):
-    """The rows it printed. Cold caches are made here, when it asks for them."""
+def run_driver(command, target, profile=None):
+    """The rows it printed. Cold caches are made here, when it asks for them; `profile` is told when a row begins and ends."""
     rows = []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as driver:
         for line in driver.stdout:
             said = json.loads(line)
             if "ask" not in said:
                 rows.append(said)
+                if profile:
+                    profile.end(said)
                 continue
-            target.remount()
+            if said["ask"] == "begin":
+                profile.begin()
+            else:
+                target.remount()
             if said["ask"] == "cold":
                 drop_caches()
             driver.stdin.write("done\n")
@@ -34,8 +40,12 @@ def run_driver(command, target):
 def measure_section(section, target, threads, options):
     if section == "trees":
         return options.trees.measure(target)
-    return run_driver([f"{options.build}/bin/bench_driver", f"--dir={target.directory}", f"--bricks={','.join(target.bricks)}", f"--section={section}",
-                       f"--threads={threads}", f"--seconds={options.seconds}", f"--files={options.files}", f"--file_mib={options.file_mib}"], target)
+    return run_driver(driver_command(section, target, threads, options), target)
+
+
+def driver_command(section, target, threads, options):
+    return [f"{options.build}/bin/bench_driver", f"--dir={target.directory}", f"--bricks={','.join(target.bricks)}", f"--section={section}",
+                       f"--threads={threads}", f"--seconds={options.seconds}", f"--files={options.files}", f"--file_mib={options.file_mib}"]
 
 
 class Results:
@@ -85,12 +95,14 @@ def measure(targets, options, results):
     failed = {}
     for number in range(options.rounds):
         for section in options.sections:
+            if section == "trees" and number >= TREE_ROUNDS:
+                continue
             for threads in options.threads:
                 for target in targets if number % 2 == 0 else reversed(targets):
                     if target.name in failed or not applies(section, threads, target):
                         continue
                     print(f"round {number + 1} of {options.rounds}: {section}, {threads} thread(s), {target.name}", file=sys.stderr)
-                    if not settle():
+                    if not settle(options.settle):
                         print("the machine is busy with something else: the figures will show it", file=sys.stderr)
                     try:
                         for row in measure_section(section, target, threads, options):

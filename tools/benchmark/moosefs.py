@@ -25,6 +25,8 @@ def write_settings(path, settings):
 class Moosefs(Target):
     """Its chunk servers refuse loopback addresses, but not another address of that interface."""
 
+    client, servers = ("mfsmount",), ("mfsmaster", "mfschunkserver")
+
     def prepare(self):
         self.start_master()
         for number, brick in enumerate(self.fresh_bricks()):

@@ -4,7 +4,7 @@ import datetime
 import os
 import subprocess
 
-from benchmark.goals import GOALS, TCP_GOALS, ratios, verdict
+from benchmark.goals import GOALS, TCP_GOALS, THREADS, ratios, verdict
 
 VERDICTS = {True: "met", False: "not met", None: ""}
 
@@ -79,7 +79,7 @@ def threads_table(results):
         if len(pairs) < 2 or not all(mine and theirs for mine, theirs in pairs):
             continue
         have = [mine / theirs for mine, theirs in pairs]
-        table.append([row, *(f"{ratio:.2f}" for ratio in have), VERDICTS[min(have[1:]) >= have[0]]])
+        table.append([row, *(f"{ratio:.2f}" for ratio in have), VERDICTS[min(have[1:]) >= THREADS * have[0]]])
     return lines(table) if len(table) > 1 else []
 
 

@@ -16,9 +16,11 @@ class Target:
     `bricks` are what that directory is on each of its bricks, if it has any. `sections` are those that it can do."""
 
     sections = ("names", "data", "trees")
+    client, servers = (), ()  # names of its processes
 
-    def __init__(self, name, place):
+    def __init__(self, name, place, sections=None):
         self.name, self.place = name, place
+        self.sections = sections or self.sections
         self.mount = f"{place.work}/{name}"
         self.bricks = []
 
@@ -74,8 +76,10 @@ class Given(Target):
 class Voldfs(Target):
     """A volume of two bricks on this machine."""
 
-    def __init__(self, name, place, tcp=False):
-        super().__init__(name, place)
+    client, servers = ("voldfs",), ("voldbrick",)
+
+    def __init__(self, name, place, tcp=False, **options):
+        super().__init__(name, place, **options)
         self.tcp = tcp
         self.map_file = f"{self.mount}.json"
 
@@ -103,10 +107,10 @@ class Voldfs(Target):
 class Gluster(Target):
     """A Distribute volume of two bricks on this machine."""
 
-    groups = ()
+    client, servers = ("glusterfs",), ("glusterfsd",)
 
-    def __init__(self, name, place, groups=()):
-        super().__init__(name, place)
+    def __init__(self, name, place, groups=(), **options):
+        super().__init__(name, place, **options)
         self.groups = groups
 
     def prepare(self):
