@@ -35,6 +35,10 @@ Grant grant_of(const wire::Reply& reply) {
   return age_of(reply);
 }
 
+Grant attr_grant_of(const wire::Reply& reply, const wire::Attr& attr) {
+  return attr.flags & wire::kAttrPinned ? Grant{} : grant_of(reply);
+}
+
 void Grants::recalled(uint16_t ordinal, const Id& object, uint64_t sequence) {
   std::unique_lock lock(mutex_);
   uint64_t& highest = brick(ordinal).recalled[IdHash{}(object) % kSlots];

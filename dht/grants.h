@@ -21,6 +21,8 @@ namespace voldfs::dht {
 Grant age_of(const wire::Reply& reply);
 // The permission that a reply carries; none if it carries none.
 Grant grant_of(const wire::Reply& reply);
+// For these attributes of a file, which are in the reply; none if the file is pinned.
+Grant attr_grant_of(const wire::Reply& reply, const wire::Attr& attr);
 
 // All of a mount's grants stand or fall here. Recalls and replies travel on different connections, so a reply may
 // arrive behind the recall of what it says: it is discarded by its number. And what a worker is about to hand to the

@@ -35,6 +35,7 @@ class Node : public std::enable_shared_from_this<Node> {
 
   const Id& id() const { return id_; }
   wire::ObjectType type() const { return type_; }
+  bool is_file() const { return type_ == wire::ObjectType::kFile; }
   bool is_directory() const { return type_ == wire::ObjectType::kDirectory; }
 
   // Where the object is: ordinal of its brick (a directory's home) and its handle there.

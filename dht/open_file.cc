@@ -56,14 +56,17 @@ constexpr int kOnce = O_CREAT | O_EXCL | O_TRUNC;  // flags that act when a file
 }  // namespace
 
 OpenFile::OpenFile(Volume::Impl& volume, const NodePtr& node, uint16_t brick, const wire::EntryBody& entry, const Grant& grant,
-                   uint32_t flags, const Caller& opener)
+                   uint32_t flags, const Caller& opener, unique_fd descriptor)
     : volume_(volume),
       node_(node),
       brick_(brick),
       flags_(flags & ~static_cast<uint32_t>(kOnce)),
+      handed_out_(descriptor.valid()),
+      descriptor_(std::move(descriptor)),
       opener_([&] {
         Caller who = opener;
         who.interrupted = nullptr;  // lives no longer than the request that opens
+        who.takes_descriptor = handed_out_;
         return who;
       }()),
       attr_at_open_(entry.attr),
@@ -73,8 +76,8 @@ OpenFile::OpenFile(Volume::Impl& volume, const NodePtr& node, uint16_t brick, co
       durability_(node->durability()) {}
 
 OpenFilePtr OpenFile::make(Volume::Impl& volume, const NodePtr& node, uint16_t brick, const wire::EntryBody& entry,
-                           const Grant& grant, uint32_t flags, const Caller& opener) {
-  OpenFilePtr file(new OpenFile(volume, node, brick, entry, grant, flags, opener));
+                           const Grant& grant, uint32_t flags, const Caller& opener, unique_fd descriptor) {
+  OpenFilePtr file(new OpenFile(volume, node, brick, entry, grant, flags, opener, std::move(descriptor)));
   volume.hold(file);
   return file;
 }

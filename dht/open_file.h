@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 
+#include "brick/base/unique_fd.h"
 #include "dht/node.h"
 #include "dht/volume.h"
 #include "dht/volume_impl.h"
@@ -40,8 +41,9 @@ class Durability {
 class OpenFile final : public Reclaimable, public std::enable_shared_from_this<OpenFile> {
  public:
   // Of an open that the brick has just answered (`entry.open` is its number).
+  // `descriptor`: that came along, if one did.
   static OpenFilePtr make(Volume::Impl& volume, const NodePtr& node, uint16_t brick, const wire::EntryBody& entry,
-                          const Grant& grant, uint32_t flags, const Caller& opener);
+                          const Grant& grant, uint32_t flags, const Caller& opener, unique_fd descriptor);
   ~OpenFile() override;
 
   const NodePtr& node() const { return node_; }
@@ -50,6 +52,8 @@ class OpenFile final : public Reclaimable, public std::enable_shared_from_this<O
   uint32_t flags() const { return flags_; }
   const wire::Attr& attr_at_open() const { return attr_at_open_; }
   const Grant& grant_at_open() const { return grant_at_open_; }  // of attr_at_open()
+  // The file itself, once; none if the brick did not hand it out. Whoever takes it gives up every copy before the release.
+  unique_fd take_descriptor() { return std::move(descriptor_); }
   Durability& durability() { return *durability_; }
   // EIO once for each loss of writes that this open has not heard of.
   Result<void> take_loss();
@@ -62,12 +66,14 @@ class OpenFile final : public Reclaimable, public std::enable_shared_from_this<O
 
  private:
   OpenFile(Volume::Impl& volume, const NodePtr& node, uint16_t brick, const wire::EntryBody& entry, const Grant& grant,
-           uint32_t flags, const Caller& opener);
+           uint32_t flags, const Caller& opener, unique_fd descriptor);
 
   Volume::Impl& volume_;
   const NodePtr node_;
   const uint16_t brick_;
   const uint32_t flags_;               // of open(2), without those that act only once (O_CREAT, O_EXCL, O_TRUNC)
+  const bool handed_out_;              // the brick is to know that the descriptor is here
+  unique_fd descriptor_;               // until it is taken; the opener's thread
   const Caller opener_;
   const wire::Attr attr_at_open_;
   const Grant grant_at_open_;

@@ -36,6 +36,12 @@ Volume::~Volume() = default;
 NodePtr Volume::root() { return impl_->root; }
 Grants& Volume::grants() { return impl_->grants; }
 void Volume::set_caches(Caches* caches) { impl_->caches = caches; }
+std::vector<BrickUse> Volume::brick_use() const {
+  std::vector<BrickUse> all;
+  for (const uint16_t ordinal : impl_->all_ordinals())
+    if (const client::BrickClient* brick = impl_->brick(ordinal)) all.push_back({ordinal, brick->is_up(), brick->round_trips()});
+  return all;
+}
 NodeTable& Volume::nodes() { return impl_->nodes; }
 std::shared_ptr<const VolumeMap> Volume::map() const { return impl_->map(); }
 

@@ -32,6 +32,8 @@ struct Entry {
   Id directory;
   Grant name_grant;
   std::vector<Grant> attr_grants;
+  // Somebody on the brick's host changes the file without a request (WIRE.md, "Descriptors"): neither attributes nor data are to be kept.
+  bool pinned = false;
 };
 
 class OpenFile;    // open_file.h: an open of a file on its brick, reopened by handle when the brick comes back
@@ -63,6 +65,13 @@ class Caches {
   virtual void drop_all() = 0;
 };
 
+// A brick as this mount uses it.
+struct BrickUse {
+  uint16_t ordinal = 0;
+  bool up = false;
+  uint64_t round_trips = 0;
+};
+
 class Volume {
  public:
   // Connects to the bricks. Fails with a sentence when no copy of the root can be reached within
@@ -74,6 +83,7 @@ class Volume {
   NodeTable& nodes();
   std::shared_ptr<const VolumeMap> map() const;
   Grants& grants();
+  std::vector<BrickUse> brick_use() const;
   // Whoever caches for the mount: the kernel, through fuse/. Set before the first request.
   void set_caches(Caches* caches);
 

@@ -217,8 +217,10 @@ Result<Entry> Volume::Impl::entry_from(const wire::EntryBody& body, const NodePt
   Entry entry;
   entry.node = nodes.get(body.object.id, body.type);
   entry.attr = body.attr;
+  entry.pinned = (body.attr.flags & wire::kAttrPinned) != 0;
   // A copy of a directory says nothing binding, and only its authority speaks of a name.
-  if (body.type != wire::ObjectType::kDirectory || (body.dir.role & wire::kRoleHome)) entry.attr_grants.push_back(grant);
+  const bool binding = body.type != wire::ObjectType::kDirectory || (body.dir.role & wire::kRoleHome);
+  if (binding && !entry.pinned) entry.attr_grants.push_back(grant);
   if (dir) entry.directory = dir->id();
   if (dir && grant.sequence != 0 && dir->record().epoch != 0 && grant.brick == hashed(dir, name)) entry.name_grant = grant;
   if (entry.node->is_directory()) {

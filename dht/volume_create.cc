@@ -131,8 +131,10 @@ Result<Created> Volume::create(const NodePtr& dir, std::string_view name, uint32
       if (!body) return fail(body.error());
       auto entry = impl.entry_from(*body, dir, name, asked, grant_of(*reply));
       if (!entry) return fail(entry.error());
-      if (!body->existed) entry->node->note_no_capability(grant_of(*reply));
-      return Created{*entry, OpenFile::make(impl, entry->node, asked, *body, grant_of(*reply), flags, caller)};
+      const Grant grant = attr_grant_of(*reply, body->attr);
+      if (!body->existed) entry->node->note_no_capability(grant);
+      if (reply->descriptor && body->existed) impl.opened_for_mapping(asked, *reply, entry->node->id(), flags);
+      return Created{*entry, OpenFile::make(impl, entry->node, asked, *body, grant, flags, caller, std::move(reply->descriptor))};
     }
     switch (reply.error().code) {
       case EBUSY: case wire::kLeaving:
@@ -172,7 +174,8 @@ Result<Created> Volume::tmpfile(const NodePtr& dir, uint32_t mode, uint32_t flag
   if (!body) return fail(body.error());
   auto entry = impl.entry_from(*body, nullptr, {}, asked);
   if (!entry) return fail(entry.error());
-  return Created{*entry, OpenFile::make(impl, entry->node, asked, *body, grant_of(*reply), flags, caller)};
+  const Grant grant = attr_grant_of(*reply, body->attr);
+  return Created{*entry, OpenFile::make(impl, entry->node, asked, *body, grant, flags, caller, std::move(reply->descriptor))};
 }
 
 Result<Entry> Volume::mknod(const NodePtr& dir, std::string_view name, uint32_t mode, uint64_t rdev,

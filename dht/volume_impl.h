@@ -148,6 +148,8 @@ struct Volume::Impl {
   // --- What bricks may forget, and tell ---
   void hold(std::shared_ptr<Reclaimable> what);     // kept weakly, until drop()
   void drop(const Reclaimable* what);
+  // The reply to an open of a file that was there brought its descriptor.
+  void opened_for_mapping(uint16_t ordinal, const wire::Reply& reply, const Id& file, uint32_t flags);
   void set_lock_granted(std::function<void(const wire::LockBody&)> take);
 
   uint32_t dir_copies() const;                      // of a directory's record, home's included

@@ -18,7 +18,7 @@ Result<OpenFilePtr> Volume::open(const NodePtr& node, uint32_t flags, const Call
   wire::OpenBody body{};
   body.flags = flags;
   uint16_t brick = 0;
-  const auto reply = impl_->call_object(
+  auto reply = impl_->call_object(
       node,
       [&body](const wire::ObjectRef& object) {
         body.object = object;
@@ -28,9 +28,17 @@ Result<OpenFilePtr> Volume::open(const NodePtr& node, uint32_t flags, const Call
   if (!reply) return fail(reply.error());
   const auto entry = reply->body<wire::EntryBody>();
   if (!entry) return fail(entry.error());
-  auto file = OpenFile::make(*impl_, node, brick, *entry, grant_of(*reply), flags, caller);
+  if (reply->descriptor) impl_->opened_for_mapping(brick, *reply, node->id(), flags);
+  const Grant grant = attr_grant_of(*reply, entry->attr);
+  auto file = OpenFile::make(*impl_, node, brick, *entry, grant, flags, caller, std::move(reply->descriptor));
   file->durability().note(reply->header.verifier, false);
   return file;
+}
+
+// Of a file that can be mapped for writing the kernel may keep no attributes, for nobody tells it of a store. The brick grants none from
+// here on; what it granted before is given up as if it asked for it.
+void Volume::Impl::opened_for_mapping(uint16_t ordinal, const wire::Reply& reply, const Id& file, uint32_t flags) {
+  if ((flags & O_ACCMODE) == O_RDWR) take_back(ordinal, {file, reply.header.object_sequence, wire::kRecallAttr, 0});
 }
 
 // Locks that are left are of the open itself (F_OFD_SETLK): the kernel does not tell when they end.

@@ -47,6 +47,9 @@ struct Caller {
   // The caller can ask another brick instead: whatever OnBrickDown says, a request to a brick that is down, or goes
   // down before it has answered, ends with EHOSTDOWN at once. For requests that change nothing.
   bool only_if_up = false;
+  // Of an open: its descriptor is wanted (Reply::descriptor), where the brick is on this host and hands it out. Of one that is
+  // reclaimed: it was handed out before.
+  bool takes_descriptor = false;
 };
 
 class BrickClient;

@@ -138,12 +138,15 @@ Result<void> Connection::shake_hands(const BrickAddress& address, const ClientOp
   hello.session = session;
   hello.version_min = hello.version_max = wire::kVersion;
   hello.kind = static_cast<uint8_t>(kind);
+  hello.features = local_ ? wire::kFeatureDescriptors : 0;
   auto greeted = exchange(wire::Request(wire::Op::kHello, hello));
   if (!greeted) return fail(greeted.error());
   const auto challenge = greeted->body<wire::ChallengeBody>();
   if (!challenge) return fail(challenge.error());
   if (!address.brick.is_none() && challenge->brick != address.brick) return fail(EXDEV);
   if (challenge->version != wire::kVersion) return fail(EPROTONOSUPPORT);
+
+  passes_descriptors_ = local_ && (challenge->features & wire::kFeatureDescriptors) != 0;
 
   std::memcpy(parts.brick_nonce.data(), challenge->nonce, sizeof challenge->nonce);
   parts.brick = challenge->brick;
@@ -172,6 +175,7 @@ Result<void> Connection::send(const wire::Request& request) {
   header.magic = wire::kRequestMagic;
   header.version = wire::kVersion;
   last_op_ = header.op;
+  may_get_descriptor_ = passes_descriptors_ && (header.flags & wire::kFlagTakesDescriptor) != 0;
   wire::Gather message = wire::gather(request);
   while (message.bytes != 0) {
     msghdr to{};
@@ -198,6 +202,8 @@ Result<void> Connection::receive(wire::Reply& reply, std::span<std::byte> data_i
   const size_t before_data = sizeof reply.header + wire::front_size(reply.header);
   if (auto filled = fill(before_data); !filled) return filled;
   wire::take_front(reply, input_.data() + sizeof reply.header);
+  unique_fd descriptor = std::move(descriptor_);
+  if (reply.header.flags & wire::kFlagDescriptor) reply.descriptor = std::move(descriptor);  // perhaps none: this process has too many
   received_ -= before_data;
   std::memmove(input_.data(), input_.data() + before_data, received_);
   return reply.header.data_size != 0 ? receive_data(reply, data_into) : Result<void>{};
@@ -205,13 +211,34 @@ Result<void> Connection::receive(wire::Reply& reply, std::span<std::byte> data_i
 
 Result<void> Connection::fill(size_t wanted) {
   while (received_ < wanted) {
-    const ssize_t more = ::recv(socket_.get(), input_.data() + received_, input_.size() - received_, 0);
+    const auto room = std::span(input_).subspan(received_);
+    const ssize_t more = may_get_descriptor_ ? receive_with_descriptor(room) : ::recv(socket_.get(), room.data(), room.size(), 0);
     if (more < 0 && errno == EINTR) continue;
     if (more < 0) return fail_errno();
     if (more == 0) return fail(ECONNRESET);
     received_ += static_cast<size_t>(more);
   }
   return {};
+}
+
+// A descriptor for which this process has no room is lost (MSG_CTRUNC): the open is then one without.
+ssize_t Connection::receive_with_descriptor(std::span<std::byte> into) {
+  iovec part{into.data(), into.size()};
+  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> control;
+  msghdr from{};
+  from.msg_iov = &part;
+  from.msg_iovlen = 1;
+  from.msg_control = control.data();
+  from.msg_controllen = control.size();
+  const ssize_t size = ::recvmsg(socket_.get(), &from, MSG_CMSG_CLOEXEC);
+  if (size <= 0) return size;
+  const cmsghdr* const head = CMSG_FIRSTHDR(&from);
+  if (head != nullptr && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS && head->cmsg_len == CMSG_LEN(sizeof(int))) {
+    int fd;
+    std::memcpy(&fd, CMSG_DATA(head), sizeof fd);
+    descriptor_.reset(fd);
+  }
+  return size;
 }
 
 // The usual answer to a read is a header and the data: received with one call, the data where the caller wants it. True:

@@ -25,6 +25,7 @@ class Connection {
 
   const wire::WelcomeBody& welcome() const { return welcome_; }
   int fd() const { return socket_.get(); }
+  bool passes_descriptors() const { return passes_descriptors_; }
   bool has_input() const { return received_ != 0; }  // of a further message, besides what the socket holds
 
   // Everything at once, in one system call where the socket takes it.
@@ -46,6 +47,7 @@ class Connection {
   void prepare_for_service();
 
   Result<void> fill(size_t wanted);
+  ssize_t receive_with_descriptor(std::span<std::byte> into);
   Result<bool> receive_read(wire::Reply& reply, std::span<std::byte> data_into);
   Result<void> receive_data(wire::Reply& reply, std::span<std::byte> data_into);
   Result<void> receive_rest(std::span<std::byte> into);
@@ -53,7 +55,10 @@ class Connection {
   const unique_fd socket_;
   const bool local_;                       // the unix socket: root at both ends
   wire::WelcomeBody welcome_{};
+  bool passes_descriptors_ = false;
   uint16_t last_op_ = 0;
+  bool may_get_descriptor_ = false;        // with the reply to the last request
+  unique_fd descriptor_;                   // that came with the message being received
   std::array<std::byte, kInput> input_;
   size_t received_ = 0;                    // bytes in input_
 };

@@ -21,6 +21,7 @@ struct PendingCall::State {
   Result<void> receive();
   Result<void> judge();
   Result<void> await_better_times();
+  void set_descriptor_flag(wire::RequestHeader& header);
   void drop_connection() { brick.pool.set(slot, nullptr, 0); }
   void release_slot();
   Result<void> end(Result<void> result);
@@ -115,6 +116,16 @@ Result<void> PendingCall::State::ensure_connection(const Standing& standing) {
   return {};
 }
 
+// A reclaimed open says over any connection that its descriptor is here.
+void PendingCall::State::set_descriptor_flag(wire::RequestHeader& header) {
+  header.flags &= static_cast<uint16_t>(~wire::kFlagTakesDescriptor);
+  const auto op = static_cast<wire::Op>(header.op);
+  const bool opens = op == wire::Op::kOpen || op == wire::Op::kCreate || op == wire::Op::kTmpfile;
+  const bool reclaims = (header.flags & wire::kFlagReclaim) != 0;
+  if (caller.takes_descriptor && opens && (reclaims || slot->connection->passes_descriptors()))
+    header.flags |= wire::kFlagTakesDescriptor;
+}
+
 Result<void> PendingCall::State::try_send(Patience patience) {
   const auto standing = brick.control.standing();
   if (!standing) return fail(standing.error());
@@ -134,6 +145,7 @@ Result<void> PendingCall::State::try_send(Patience patience) {
   }
   header.session = session = standing->session;
   header.cpu = static_cast<uint16_t>(slot->cpu + 1);
+  set_descriptor_flag(header);
   maybe_done = true;
   if (auto sent = slot->connection->send(request); !sent) {
     drop_connection();

@@ -10,6 +10,7 @@
 #include <thread>
 #include <unordered_set>
 
+#include "brick/server/hand_out.h"
 #include "brick/server/lane.h"
 #include "brick/server/listener.h"
 #include "brick/server/ops_session.h"
@@ -34,9 +35,10 @@ struct BrickServer::Impl : LeaseTeller {
         store(std::move(store_in)),
         locks([this](uint64_t session, const wire::LockBody& lock, int error) { tell_wait_ended(session, lock, error); }),
         sessions(store->dot(), options.lease_ms, [this](uint64_t session) { clean_up(session); }),
-        leases(options.lease_ms, *this),
+        leases(options.lease_ms, *this, &pins),
+        pins(store->handles(), [this](const Id& id) { told_of_pinned(id); }),
         payloads(kPayloadBuffers),
-        state{*store,  locks,  sessions,        leases,        metrics,
+        state{*store,  locks,  sessions,        leases,        pins, metrics,
               payloads, faults, random_number(), boottime_ms(), ::time(nullptr)} {}
 
   uint64_t tell(uint64_t session, const LeaseItem& item, uint64_t sequence) override {
@@ -67,9 +69,15 @@ struct BrickServer::Impl : LeaseTeller {
     }
   }
 
+  // What was read while the file was pinned, and is not granted yet, is not to be.
+  void told_of_pinned(const Id& file) {
+    const LeaseItem item{file, kLeaseAttr};
+    leases.changed(0, {&item, 1});
+  }
+
   void clean_up(uint64_t session) {
     locks.drop_session(session);
-    store->open_files().close_session(session);
+    for (auto& file : store->open_files().close_session(session)) take_back(state, std::move(file), false);
   }
 
   void accept_loop();
@@ -83,6 +91,7 @@ struct BrickServer::Impl : LeaseTeller {
   LockTable locks;
   Sessions sessions;
   LeaseTable leases;
+  store::Pins pins;
   Metrics metrics;
   PayloadPool payloads;
   Faults faults;
@@ -224,6 +233,7 @@ void BrickServer::Impl::housekeep() {
     state.end_grace();
   }
   leases.sweep();
+  pins.sweep();
   if (store->map_version() != map_version_told) {  // also when the map file was replaced under us
     map_version_told = store->map_version();
     state.spread_map();

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "brick/server/changed_directories.h"
+#include "brick/server/hand_out.h"
 #include "brick/server/lease_effects.h"
 
 namespace voldfs::server {
@@ -43,8 +44,11 @@ int run(ServerState& server, const std::shared_ptr<Session>& session, const Oper
   if (changes && (request.header.flags & wire::kFlagReclaim) == 0 && !server.wait_out_grace()) return wire::kGrace;
   const uint64_t since = server.leases.now();
   const int status = handle(server, session, operation, request, note, reply);
-  auto told = told_by(request, reply, status);
-  reply.header.object_sequence = since;
+  const bool pinned = status == 0 && hand_out(server, session, request, reply);
+  // Before all have reclaimed, any file may be one that was handed out.
+  const auto is_pinned = [&server](const Id& file) { return server.store.in_grace() || server.pins.is_pinned(file); };
+  auto told = told_by(request, reply, status, is_pinned);
+  reply.header.object_sequence = pinned ? server.leases.now() : since;  // then the client drops what it was granted before
   if (changes) {
     if (const auto changed = changed_by(request, reply); !changed.empty()) {
       server.leases.changed(session->id(), changed);
@@ -69,7 +73,7 @@ int run_in_slot(ServerState& server, const std::shared_ptr<Session>& session, co
       // What has happened before the restart may still be unknown to those who have not come back.
       if (may_change(operation.op) && !server.wait_out_grace()) return wire::kGrace;
       session->file().recall(slot, reply);
-      reply.header.flags |= wire::kFlagReplayed;
+      reply.header.flags = wire::kFlagReplayed;  // and no descriptor
       reply.header.grant_ms = 0;
       server.metrics.operation(operation.op).replayed.fetch_add(1, std::memory_order_relaxed);
       return static_cast<int>(reply.header.status);

@@ -10,7 +10,8 @@ namespace voldfs::server {
 
 namespace {
 
-constexpr uint64_t kFeatures = 0;  // none is defined yet
+// Those that a connection from `peer` has.
+uint64_t features_of(const Peer& peer) { return peer.trusted ? wire::kFeatureDescriptors : 0; }
 
 }  // namespace
 
@@ -60,7 +61,7 @@ Result<void> Handshake::hello(const wire::RequestView& request, wire::ReplyBuild
   std::memcpy(challenge.nonce, parts_.brick_nonce.data(), sizeof challenge.nonce);
   const wire::Proof proof = wire::make_proof(server_.store.secret(), wire::Side::kBrick, parts_);
   std::memcpy(challenge.proof, proof.data(), proof.size());
-  challenge.features = hello->features & kFeatures;
+  challenge.features = hello->features & features_of(peer_);
   challenge.version = wire::kVersion;
   reply.set_body(challenge);
   greeted_ = true;

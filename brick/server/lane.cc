@@ -109,18 +109,20 @@ void Lane::serve_requests(Stream& stream) {
     reply.name.clear();
     reply.name2.clear();
     reply.data.clear();
+    reply.descriptor = -1;
     if (!dispatch(server_, session_, operation, request_, data_room_, reply)) return;
     if (server_.killed.load(std::memory_order_relaxed)) return;
     drop_request();
     send_deadline_us_ = deadline_in(kSendMs);
-    stream.begin_send(gather(reply));
-    if (payloads_.empty() && received_ == 0) {
+    stream.begin_send(gather(reply), reply.descriptor);
+    if (payloads_.empty() && received_ == 0 && reply.descriptor < 0) {
       // The next request's beginning is awaited with the same system call that sends this reply.
       stream.begin_receive(input_);
       continue;
     }
     const bool sent = stream.finish_send(send_deadline_us_).has_value();
     payloads_.clear();
+    reply.descriptor_owner.reset();  // or a file would stay open here until the next request
     if (!sent) return;
   }
   server_.metrics.protocol_errors.fetch_add(1);
@@ -153,6 +155,8 @@ Lane::Received Lane::receive_header(Stream& stream, int64_t deadline_us) {
 Lane::Received Lane::receive_front(Stream& stream, int64_t deadline_us) {
   if (!fill(stream, sizeof header_ + wire::front_size(header_), deadline_us)) return Received::kBroken;
   request_ = wire::view_request(header_, input_.data() + sizeof header_);
+  // A descriptor goes to root on this host alone; an open that is reclaimed has one already.
+  if (!peer_.trusted && !(header_.flags & wire::kFlagReclaim)) request_.header.flags &= static_cast<uint16_t>(~wire::kFlagTakesDescriptor);
   return Received::kRequest;
 }
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include <cstddef>
 #include <cstring>
 
 namespace voldfs::server {
@@ -52,41 +53,60 @@ Id object_of(const wire::RequestView& request) {
   return id;
 }
 
-// A name's answer: the name in its directory and, where the object is here, its attributes. A name that is on its way
-// elsewhere may not be kept: its fate is decided on another brick.
-void tell_entry(const wire::RequestView& request, const wire::ReplyBuilder& reply, Items& items) {
-  const auto entry = body_of<wire::EntryBody>(reply);
-  if (entry.leaving) return;
-  items.add(directory_of(request), kLeaseEntries);
-  if (entry.kind == wire::EntryKind::kObject) items.attr(entry.object.id);
+// What is told of attributes: may be kept, or is marked as what may not.
+struct Telling {
+  Items& items;
+  const std::function<bool(const Id& file)>& is_pinned;
+
+  void attr(const Id& id, wire::ObjectType type, std::byte* attr) const {
+    if (type != wire::ObjectType::kFile || !is_pinned(id)) return items.attr(id);
+    const uint32_t flags = wire::kAttrPinned;
+    std::memcpy(attr + offsetof(wire::Attr, flags), &flags, sizeof flags);
+  }
+};
+
+// An EntryBody, if it is one of an object that is here.
+void tell_object(std::byte* body, size_t size, const Telling& telling) {
+  wire::EntryBody entry{};
+  if (size == sizeof entry) std::memcpy(&entry, body, sizeof entry);
+  if (entry.kind == wire::EntryKind::kObject && entry.attr.mode != 0)
+    telling.attr(entry.object.id, entry.type, body + offsetof(wire::EntryBody, attr));
 }
 
-void tell_page(const wire::RequestView& request, const wire::ReplyBuilder& reply, Items& items) {
-  const std::byte* page = reply.data.empty() ? reply.data_room.data() : reply.data.data();
+// A name's answer: the name in its directory and, where the object is here, its attributes. A name that is on its way
+// elsewhere may not be kept: its fate is decided on another brick.
+void tell_entry(const wire::RequestView& request, wire::ReplyBuilder& reply, const Telling& telling) {
+  const auto entry = body_of<wire::EntryBody>(reply);
+  if (entry.leaving) return;
+  telling.items.add(directory_of(request), kLeaseEntries);
+  tell_object(reply.body.data(), reply.header.body_size, telling);
+}
+
+void tell_page(const wire::RequestView& request, wire::ReplyBuilder& reply, const Telling& telling) {
+  std::byte* page = reply.data.empty() ? reply.data_room.data() : reply.data.data();
   const size_t size = reply.data.empty() ? reply.header.data_size : reply.data.size();
-  items.add(directory_of(request), kLeaseEntries);
+  telling.items.add(directory_of(request), kLeaseEntries);
   wire::DirentHeader entry;
   for (size_t at = 0; at + sizeof entry <= size; at += entry.size) {
     std::memcpy(&entry, page + at, sizeof entry);
     if (entry.size == 0) break;
-    if (entry.with_attr) items.attr(entry.id);
+    if (entry.with_attr) telling.attr(entry.id, entry.type, page + at + sizeof entry);
   }
 }
 
-void tell_many(const wire::ReplyBuilder& reply, Items& items) {
-  const std::byte* bodies = reply.data.empty() ? reply.data_room.data() : reply.data.data();
+void tell_many(wire::ReplyBuilder& reply, const Telling& telling) {
+  std::byte* bodies = reply.data.empty() ? reply.data_room.data() : reply.data.data();
   const size_t size = reply.data.empty() ? reply.header.data_size : reply.data.size();
-  wire::EntryBody entry;
-  for (size_t at = 0; at + sizeof entry <= size; at += sizeof entry) {
-    std::memcpy(&entry, bodies + at, sizeof entry);
-    if (entry.attr.mode != 0) items.attr(entry.object.id);
-  }
+  for (size_t at = 0; at + sizeof(wire::EntryBody) <= size; at += sizeof(wire::EntryBody))
+    tell_object(bodies + at, sizeof(wire::EntryBody), telling);
 }
 
 }  // namespace
 
-std::vector<LeaseItem> told_by(const wire::RequestView& request, const wire::ReplyBuilder& reply, int status) {
+std::vector<LeaseItem> told_by(const wire::RequestView& request, wire::ReplyBuilder& reply, int status,
+                               const std::function<bool(const Id& file)>& is_pinned) {
   Items items;
+  const Telling telling{items, is_pinned};
   if (status != 0) {
     // That a name is missing is knowledge too, also because the directory is not here at all.
     if (request.op() == Op::kLookup && (status == ENOENT || status == wire::kDirAbsent))
@@ -101,13 +121,13 @@ std::vector<LeaseItem> told_by(const wire::RequestView& request, const wire::Rep
     case Op::kMknod:
     case Op::kSymlink:
     case Op::kMkdir:
-    case Op::kLink: tell_entry(request, reply, items); break;
+    case Op::kLink: tell_entry(request, reply, telling); break;
     case Op::kGetattr:
     case Op::kSetattr:
     case Op::kOpen:
-    case Op::kDirGet: items.attr(body_of<wire::EntryBody>(reply).object.id); break;
-    case Op::kReaddir: tell_page(request, reply, items); break;
-    case Op::kGetattrMany: tell_many(reply, items); break;
+    case Op::kDirGet: tell_object(reply.body.data(), reply.header.body_size, telling); break;
+    case Op::kReaddir: tell_page(request, reply, telling); break;
+    case Op::kGetattrMany: tell_many(reply, telling); break;
     default: break;
   }
   return items.take();

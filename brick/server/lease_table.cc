@@ -7,7 +7,8 @@
 
 namespace voldfs::server {
 
-LeaseTable::LeaseTable(uint32_t lease_ms, LeaseTeller& teller) : lease_ms_(lease_ms), teller_(teller) {}
+LeaseTable::LeaseTable(uint32_t lease_ms, LeaseTeller& teller, const store::Pins* pins)
+    : lease_ms_(lease_ms), teller_(teller), pins_(pins) {}
 
 uint32_t LeaseTable::grant(uint64_t session, uint64_t since, std::span<const LeaseItem> items, bool by_change) {
   const int64_t end = boottime_ms() + lease_ms_;
@@ -24,6 +25,7 @@ bool LeaseTable::grant_one(uint64_t session, uint64_t since, const LeaseItem& it
   Shard& shard = shard_of(item.object);
   std::lock_guard lock(shard.mutex);
   const Change& change = change_of(shard, item.object);
+  if ((item.what & kLeaseAttr) && pins_ != nullptr && pins_->is_pinned(item.object)) return false;
   const bool own_count = !by_change && (item.what & kLeaseAttr);
   if ((change.session == session && !own_count ? change.newest_of_others : change.newest) > since) return false;
   auto& holds = shard.holds[item.object];

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "brick/base/id.h"
+#include "brick/store/pins.h"
 
 namespace voldfs::server {
 
@@ -42,10 +43,12 @@ class LeaseTeller {
 // was changed since the reader's now() is refused; any later change finds the grant and recalls it. The client discards
 // a reply whose number is below the highest recall that it has met: the two travel on different connections.
 //
-// Any thread. Shard locks are leaf locks.
+// Any thread. Shard locks are leaf locks, but for Pins' own.
 class LeaseTable {
  public:
-  LeaseTable(uint32_t lease_ms, LeaseTeller& teller);
+  // `pins`: whose attributes nobody may keep; null: none. Looked at under a shard's lock, so that whoever pins a file and then calls
+  // changed() for it has no grant of it out.
+  LeaseTable(uint32_t lease_ms, LeaseTeller& teller, const store::Pins* pins = nullptr);
 
   // A reader's number, to be taken before it looks at anything.
   uint64_t now() const { return sequence_.load(std::memory_order_acquire); }
@@ -102,6 +105,7 @@ class LeaseTable {
 
   const uint32_t lease_ms_;
   LeaseTeller& teller_;
+  const store::Pins* const pins_;
   std::atomic<uint64_t> sequence_{1};
   std::atomic<size_t> size_{0};        // holds in all shards
   std::atomic<size_t> next_sweep_{0};

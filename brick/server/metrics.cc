@@ -55,6 +55,8 @@ std::string Metrics::prometheus() const {
   append(out, "protocol_errors_total", "", protocol_errors.load(relaxed));
   append_type(out, "sessions_expired_total", "counter");
   append(out, "sessions_expired_total", "", sessions_expired.load(relaxed));
+  append_type(out, "descriptors_handed_out_total", "counter");
+  append(out, "descriptors_handed_out_total", "", descriptors.load(relaxed));
 
   using Field = std::atomic<uint64_t> OperationMetrics::*;
   constexpr std::pair<std::string_view, Field> kFields[] = {

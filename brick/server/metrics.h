@@ -32,6 +32,7 @@ class Metrics {
   std::atomic<uint64_t> connections_refused{0};     // over a limit, or failed the handshake
   std::atomic<uint64_t> protocol_errors{0};         // frames that closed their connection
   std::atomic<uint64_t> sessions_expired{0};
+  std::atomic<uint64_t> descriptors{0};             // handed out
 
   // The text exposition format of Prometheus, version 0.0.4.
   std::string prometheus() const;

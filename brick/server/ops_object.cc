@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "brick/server/hand_out.h"
 #include "brick/store/object.h"
 #include "brick/store/object_attr.h"
 #include "brick/store/object_open.h"
@@ -111,16 +112,27 @@ Result<void> op_open(Call& call) {
   return {};
 }
 
+namespace {
+
+Result<void> release(Call& call, uint32_t open) {
+  auto closed = call.store.open_files().close(call.session_id, open);
+  if (!closed) return fail(closed.error());
+  if (call.server != nullptr) take_back(*call.server, std::move(*closed), true);
+  return {};
+}
+
+}  // namespace
+
 Result<void> op_release(Call& call) {
   auto body = call.request.as<wire::OpenRef>();
   if (!body) return fail(body.error());
   const auto further = call.request.data;
   uint32_t open;
   if (further.size() % sizeof open != 0) return fail(EPROTO);
-  auto closed = call.store.open_files().close(call.session_id, body->open);
+  auto closed = release(call, body->open);
   for (size_t at = 0; at < further.size(); at += sizeof open) {
     std::memcpy(&open, further.data() + at, sizeof open);
-    const auto one = call.store.open_files().close(call.session_id, open);
+    const auto one = release(call, open);
     if (closed) closed = one;
   }
   if (!closed && (call.request.header.flags & wire::kFlagResend)) return {};  // the first one did it

@@ -85,6 +85,8 @@ std::string status_document(ServerState& server) {
               {"sessions_expired", metrics.sessions_expired.load()},
               {"locks", server.locks.count()},
               {"leases", leases_of(server.leases)},
+              {"descriptors",
+               {{"handed_out", metrics.descriptors.load()}, {"held", server.pins.handed_out()}, {"pinned", server.pins.pinned()}}},
               {"clients", clients_of(server.sessions)},
               {"operations", operations_of(metrics)}};
   struct statvfs space;

@@ -12,6 +12,7 @@
 #include "brick/server/metrics.h"
 #include "brick/server/payload_pool.h"
 #include "brick/server/sessions.h"
+#include "brick/store/pins.h"
 #include "brick/store/store.h"
 
 namespace voldfs::server {
@@ -22,6 +23,7 @@ struct ServerState {
   LockTable& locks;
   Sessions& sessions;
   LeaseTable& leases;
+  store::Pins& pins;
   Metrics& metrics;
   PayloadPool& payloads;
   Faults& faults;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 
 #include "brick/base/clock.h"
 #include "brick/server/limits.h"
@@ -40,11 +41,20 @@ void Stream::begin_receive(std::span<std::byte> into) {
   ::io_uring_sqe_set_data(sqe, &receive_);
 }
 
-void Stream::begin_send(wire::Gather message) {
+void Stream::begin_send(wire::Gather message, int descriptor) {
   sending_ = message;
   message_ = {};
   message_.msg_iov = sending_.parts.data();
   message_.msg_iovlen = sending_.count;
+  if (descriptor >= 0) {
+    message_.msg_control = control_.data();
+    message_.msg_controllen = control_.size();
+    cmsghdr* const control = CMSG_FIRSTHDR(&message_);
+    control->cmsg_level = SOL_SOCKET;
+    control->cmsg_type = SCM_RIGHTS;
+    control->cmsg_len = CMSG_LEN(sizeof descriptor);
+    std::memcpy(CMSG_DATA(control), &descriptor, sizeof descriptor);
+  }
   io_uring_sqe* sqe = entry(send_);
   ::io_uring_prep_sendmsg(sqe, socket_, &message_, MSG_NOSIGNAL | MSG_WAITALL);
   ::io_uring_sqe_set_data(sqe, &send_);

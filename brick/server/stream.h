@@ -1,7 +1,10 @@
 #pragma once
 
 #include <liburing.h>
+#include <sys/socket.h>
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -25,7 +28,8 @@ class Stream {
 
   // Both only note what is to be done; the next wait hands it to the kernel.
   void begin_receive(std::span<std::byte> into);          // REQUIRES: none under way
-  void begin_send(wire::Gather message);                  // REQUIRES: none under way; borrows the parts
+  // REQUIRES: none under way; borrows the parts. `descriptor` goes along with the first byte; -1: none. It stays open until sent.
+  void begin_send(wire::Gather message, int descriptor = -1);
   bool receiving() const { return receive_.pending; }
 
   // Until everything is sent. Deadlines are monotonic_us(); 0: none. ETIMEDOUT, or what the socket says.
@@ -51,6 +55,7 @@ class Stream {
   Completion send_, receive_;
   wire::Gather sending_;
   msghdr message_{};
+  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> control_;  // of message_, with a descriptor
 };
 
 }  // namespace voldfs::server

@@ -4,6 +4,7 @@
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
+#include <unistd.h>
 
 #include <charconv>
 #include <cstddef>
@@ -19,6 +20,9 @@ namespace voldfs::store {
 
 namespace {
 
+// How long an open waits for somebody's lease (fcntl(2), F_SETLEASE): Pins takes one for a moment.
+constexpr int kLeaseTries = 100;
+constexpr unsigned kLeaseWaitUs = 1'000;
 constexpr int kObjectTypeShift = 24;  // the kernel's own types take two bytes
 
 // struct file_handle with room for the largest handle that the wire takes.
@@ -160,6 +164,10 @@ Result<unique_fd> Handles::open(const wire::ObjectRef& object, int flags) const 
   kernel.header.handle_type = handle.type & ((1 << kObjectTypeShift) - 1);
   std::memcpy(kernel.bytes(), handle.bytes, handle.size);
   auto fd = open_kernel_handle(root_, kernel, safe_flags(type, flags));
+  for (int tries = 0; !fd && fd.error().code == EAGAIN && tries < kLeaseTries; ++tries) {
+    ::usleep(kLeaseWaitUs);
+    fd = open_kernel_handle(root_, kernel, safe_flags(type, flags));
+  }
   if (!fd) {
     // Of a handle with a right MAC these say that the file system below is another one than it was.
     const int code = fd.error().code;

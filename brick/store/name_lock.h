@@ -16,7 +16,7 @@ namespace voldfs::store {
 //      several in the order of their ids (EntriesGuard)
 //   2. names
 //   3. objects
-//   4. Directory's record mutex, OpenFiles' and Handles' own, the directory cache's: leaves of their classes
+//   4. Directory's record mutex, OpenFiles', Pins' and Handles' own, the directory cache's: leaves of their classes
 // 1 to 3 are held across the system calls that change the entry: that is what they are for. They stall only
 // who asks for the same name (or stripe), never a ring.
 //

@@ -93,7 +93,7 @@ std::shared_ptr<OpenFile> OpenFiles::find(uint64_t session, uint32_t number) con
   return at == numbers.files.end() ? nullptr : at->second;
 }
 
-Result<void> OpenFiles::close(uint64_t session, uint32_t number) {
+Result<std::shared_ptr<OpenFile>> OpenFiles::close(uint64_t session, uint32_t number) {
   NumberShard& numbers = shard(Key{session, number});
   std::shared_ptr<OpenFile> file;
   {
@@ -104,10 +104,11 @@ Result<void> OpenFiles::close(uint64_t session, uint32_t number) {
     numbers.files.erase(at);
   }
   release(file->id);
-  return {};
+  return file;
 }
 
-void OpenFiles::close_session(uint64_t session) {
+std::vector<std::shared_ptr<OpenFile>> OpenFiles::close_session(uint64_t session) {
+  std::vector<std::shared_ptr<OpenFile>> all;
   for (NumberShard& numbers : numbers_) {
     std::vector<std::shared_ptr<OpenFile>> closed;
     {
@@ -121,8 +122,12 @@ void OpenFiles::close_session(uint64_t session) {
         at = numbers.files.erase(at);
       }
     }
-    for (const auto& file : closed) release(file->id);
+    for (auto& file : closed) {
+      release(file->id);
+      all.push_back(std::move(file));
+    }
   }
+  return all;
 }
 
 Result<void> OpenFiles::hold(const Id& id) {

@@ -22,6 +22,7 @@ struct OpenFile {
   Id id;
   unique_fd fd;             // O_RDONLY or O_RDWR; reads may come also through an O_WRONLY open
   std::atomic<bool> failed = false;  // an fsync failed: EIO until reopened
+  std::atomic<bool> handed_out = false;  // its client has the descriptor (pins.h)
 };
 
 // The opens of all sessions, and the files that have no name any more but are kept for them in
@@ -43,8 +44,9 @@ class OpenFiles {
   Result<std::shared_ptr<OpenFile>> insert(uint64_t session, const Id& id, unique_fd fd, int flags,
                                            uint32_t wanted = 0);
   std::shared_ptr<OpenFile> find(uint64_t session, uint32_t number) const;  // null: not known
-  Result<void> close(uint64_t session, uint32_t number);                    // kOpenUnknown
-  void close_session(uint64_t session);
+  // What was closed; its descriptor goes with the last reference. kOpenUnknown.
+  Result<std::shared_ptr<OpenFile>> close(uint64_t session, uint32_t number);
+  std::vector<std::shared_ptr<OpenFile>> close_session(uint64_t session);
 
   // Whether the file is open, or may be (grace): if its last name goes, keep() it.
   bool is_open(const Id& id) const;

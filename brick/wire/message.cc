@@ -4,7 +4,8 @@ namespace voldfs::wire {
 
 namespace {
 
-constexpr uint16_t kRequestFlags = kFlagResend | kFlagReclaim | kFlagNoCreds;
+constexpr uint16_t kRequestFlags = kFlagResend | kFlagReclaim | kFlagNoCreds | kFlagTakesDescriptor;
+constexpr uint16_t kReplyFlags = kFlagReplayed | kFlagDirectories | kFlagDescriptor;
 constexpr size_t kXattrPrefix = sizeof(uint16_t) + sizeof(uint32_t);
 
 template <class Header>
@@ -26,7 +27,7 @@ Result<void> check_header(const RequestHeader& header) {
 Result<void> check_header(const ReplyHeader& header) {
   if (header.magic != kReplyMagic || header.version != kVersion) return fail(EPROTO);
   if (!sizes_within_limits(header)) return fail(EPROTO);
-  if ((header.flags & ~(kFlagReplayed | kFlagDirectories)) != 0 || header.reserved != 0) return fail(EPROTO);
+  if ((header.flags & ~kReplyFlags) != 0 || header.reserved != 0) return fail(EPROTO);
   return {};
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "brick/base/result.h"
+#include "brick/base/unique_fd.h"
 #include "brick/wire/ops.h"
 #include "brick/wire/status.h"
 
@@ -56,6 +57,7 @@ class Reply {
   std::string name, name2;
   std::span<std::byte> data;
   std::vector<std::byte> owned_data;
+  unique_fd descriptor;  // that came along (kFlagDescriptor)
 
   // Not of the wire, and zero until the asker notes it: which brick was asked, when, and under which generation of
   // grants (dht/grants.h).
@@ -103,6 +105,8 @@ struct ReplyBuilder {
   std::string name, name2;
   std::span<std::byte> data_room;  // where a payload may be put: kDataMax bytes when the operation has one
   std::vector<std::byte> data;     // or a payload of its own; wins over data_room if not empty
+  int descriptor = -1;             // to be sent along; -1: none
+  std::shared_ptr<const void> descriptor_owner;  // keeps it open until the reply has left
 
   template <class Body>
   void set_body(const Body& value) {

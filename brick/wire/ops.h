@@ -79,11 +79,13 @@ enum class Op : uint16_t {
   kNotifyMap = 130,     // none: the map is newer
 };
 
+inline constexpr uint64_t kFeatureDescriptors = 1;  // the descriptor of an opened file comes along; the unix socket alone
+
 struct HelloBody {
   Id volume;
   Id client;                // random, of the mount's life
   uint8_t nonce[16];        // the client's
-  uint64_t features;        // that the client knows
+  uint64_t features;        // kFeature*, that the client knows
   uint64_t session;         // to come back to; 0: a new one
   uint16_t version_min, version_max;
   uint8_t kind;             // 1 request connection, 2 control connection, 3 asks for the map or status alone
@@ -94,7 +96,7 @@ struct ChallengeBody {
   Id brick;
   uint8_t nonce[16];        // the brick's
   uint8_t proof[32];        // HMAC-SHA256(secret, "voldfs brick 1" NUL client nonce, brick nonce, volume, client, brick)
-  uint64_t features;        // that both know
+  uint64_t features;        // that both know, and this connection has
   uint16_t version;
   uint16_t reserved[3];
 };

@@ -49,6 +49,7 @@ static_assert(sizeof(RequestHeader) == 72);
 inline constexpr uint16_t kFlagResend = 1;   // sent before, over a connection that is lost
 inline constexpr uint16_t kFlagReclaim = 2;  // restores state (an open, a lock) that an earlier life of the brick knew
 inline constexpr uint16_t kFlagNoCreds = 4;  // uid/gid are not a caller's: written back from a cache
+inline constexpr uint16_t kFlagTakesDescriptor = 8;  // of the opened file; with kFlagReclaim: has it already
 
 struct ReplyHeader {
   uint32_t magic;         // kReplyMagic
@@ -57,7 +58,7 @@ struct ReplyHeader {
   uint16_t body_size;
   uint16_t name_size;
   uint16_t name2_size;
-  uint16_t flags;         // kFlagReplayed: the slot's remembered answer
+  uint16_t flags;         // kFlagReplayed: the slot's remembered answer; kFlagDescriptor: a descriptor comes with it
   uint32_t data_size;
   uint32_t status;        // 0, errno, or enum Status
   uint64_t sequence;      // of the request
@@ -70,6 +71,7 @@ struct ReplyHeader {
 static_assert(sizeof(ReplyHeader) == 64);
 inline constexpr uint16_t kFlagReplayed = 1;
 inline constexpr uint16_t kFlagDirectories = 2;  // the payload is DirAfter[]: the directories that the request has changed
+inline constexpr uint16_t kFlagDescriptor = 4;
 
 // The kernel's file handle (name_to_handle_at) of an object, given out by the brick and sent back as a
 // hint. The MAC is over type, bytes and the object's id with a key that only the brick has.
@@ -96,9 +98,11 @@ struct Attr {
   uint32_t mode, nlink, uid, gid;
   uint64_t rdev;          // as in statx: major << 32 | minor
   uint32_t blksize;
-  uint32_t reserved;
+  uint32_t flags;         // kAttrPinned
 };
 static_assert(sizeof(Attr) == 96);
+// The file changes without requests, through a descriptor that was handed out: no grant covers these attributes.
+inline constexpr uint32_t kAttrPinned = 1;
 
 // The ordinals of the bricks that a directory is materialized on.
 struct BrickSet {
