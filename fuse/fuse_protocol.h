@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/ioctl.h>
+
 #include <cstddef>
 #include <cstdint>
 
@@ -100,6 +102,15 @@ struct NotifyInvalInode {    // struct fuse_notify_inval_inode_out
   int64_t length;
 };
 static_assert(sizeof(NotifyInvalInode) == 24);
+
+struct BackingMap {          // struct fuse_backing_map (protocol 7.40)
+  int32_t fd;
+  uint32_t flags;
+  uint64_t padding;
+};
+static_assert(sizeof(BackingMap) == 16);
+inline constexpr unsigned long kDevIocBackingOpen = _IOW(229, 1, BackingMap);  // FUSE_DEV_IOC_BACKING_OPEN
+inline constexpr unsigned long kDevIocBackingClose = _IOW(229, 2, uint32_t);   // FUSE_DEV_IOC_BACKING_CLOSE
 
 struct EntryValidity {       // of struct fuse_entry_out, behind nodeid and generation
   uint64_t entry_valid, attr_valid;

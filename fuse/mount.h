@@ -6,7 +6,9 @@
 #include <string>
 
 #include "dht/volume.h"
+#include "fuse/backing_files.h"
 #include "fuse/kernel_caches.h"
+#include "fuse/mount_status.h"
 
 struct fuse_session;
 
@@ -22,6 +24,7 @@ struct MountBehaviour {
   std::optional<double> attribute_timeout_s, entry_timeout_s, negative_timeout_s;
   DirectIo direct_io = DirectIo::kAuto;
   OverIoUring over_io_uring = OverIoUring::kAuto;
+  bool passthrough = true;  // of files on this host's bricks, where kernel and privileges allow it
 };
 
 // A mounted volume, as every operation finds it. Set up before the first request, constant from then on; any thread.
@@ -31,6 +34,9 @@ struct Mount {
   dht::NodePtr root;              // of the volume, or the directory that is mounted
   MountBehaviour behaviour;
   fuse_session* session = nullptr;  // for notifications
+  bool kernel_passes_through = false, over_io_uring = false;  // agreed upon by INIT
+  std::unique_ptr<BackingFiles> backings;  // null: no passthrough
+  RequestCounts requests;
 };
 
 }  // namespace voldfs::fuse

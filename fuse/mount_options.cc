@@ -55,6 +55,18 @@ std::string level(const std::string& value, std::string& out) {
   return "wants trace, debug, info, warning, error, critical or none";
 }
 
+std::string on_off(const std::string& value, bool& out) {
+  if (value == "on" || value == "enable" || value == "yes") return out = true, std::string();
+  if (value == "off" || value == "disable" || value == "no") return out = false, std::string();
+  return "wants on or off";
+}
+
+std::string transport(const std::string& value, bool& unix_sockets) {
+  if (value == "auto") return unix_sockets = true, std::string();
+  if (value == "tcp") return unix_sockets = false, std::string();
+  return "wants auto or tcp";
+}
+
 std::string direct_io(const std::string& value, DirectIo& out) {
   if (value == "auto") return out = DirectIo::kAuto, std::string();
   if (value == "on" || value == "enable" || value == "yes") return out = DirectIo::kOn, std::string();
@@ -94,6 +106,8 @@ const Option kOptions[] = {
     {"attribute-timeout", true, [](MountOptions& o, const std::string& v) { return seconds(v, o.behaviour.attribute_timeout_s); }},
     {"entry-timeout", true, [](MountOptions& o, const std::string& v) { return seconds(v, o.behaviour.entry_timeout_s); }},
     {"negative-timeout", true, [](MountOptions& o, const std::string& v) { return seconds(v, o.behaviour.negative_timeout_s); }},
+    {"passthrough", true, [](MountOptions& o, const std::string& v) { return on_off(v, o.behaviour.passthrough); }},
+    {"transport", true, [](MountOptions& o, const std::string& v) { return transport(v, o.unix_sockets); }},
     {"direct-io-mode", true, [](MountOptions& o, const std::string& v) { return direct_io(v, o.behaviour.direct_io); }},
     {"log-file", true, [](MountOptions& o, const std::string& v) { return o.log_file = v, std::string(); }},
     {"log-level", true, [](MountOptions& o, const std::string& v) { return level(v, o.log_level); }},

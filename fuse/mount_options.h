@@ -21,6 +21,7 @@ struct MountOptions {
   std::string log_level = "info";           // of spdlog
   client::OnBrickDown on_brick_down = client::OnBrickDown::kWait;
   uint32_t brick_timeout_s = 0;             // of a wait for a brick that is down; 0: without end
+  bool unix_sockets = true;                 // of bricks on this host
   uint32_t connections = 4;                 // to one brick
   std::string secret;                       // file; empty: beside the map, or /etc/voldfs/secrets/VOLUME
   std::string subdirectory;                 // of the volume, to be mounted as the root

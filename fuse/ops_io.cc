@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -56,8 +57,16 @@ Result<void> write(Request& request, fuse_ino_t ino, const char* data, size_t si
   return replied;
 }
 
+// What the kernel has written itself is made durable where it was written. A new file's name is the brick's affair.
 Result<void> fsync(Request& request, fuse_ino_t, int data_only, fuse_file_info* info) {
+  FileHandle& handle = *file_handle(info);
+  if (handle.backing.mode() == BackingFiles::Mode::kPassthrough && !handle.new_name) {
+    const int fd = handle.backing.descriptor();
+    if ((data_only ? ::fdatasync(fd) : ::fsync(fd)) < 0) return fail_errno();
+    return request.reply_ok();
+  }
   if (const auto done = request.volume().fsync(open_file(info), data_only != 0, request.caller()); !done) return done;
+  handle.new_name = false;
   return request.reply_ok();
 }
 
@@ -71,6 +80,11 @@ Result<void> fallocate(Request& request, fuse_ino_t ino, int mode, off_t offset,
 }
 
 Result<void> lseek(Request& request, fuse_ino_t, off_t offset, int whence, fuse_file_info* info) {
+  if (const FileHandle& handle = *file_handle(info); handle.backing.mode() == BackingFiles::Mode::kPassthrough) {
+    const off_t found = ::lseek(handle.backing.descriptor(), offset, whence);  // moves a position that nobody uses
+    if (found < 0) return fail_errno();
+    return request.reply_offset(static_cast<uint64_t>(found));
+  }
   const auto found = request.volume().lseek(open_file(info), static_cast<uint64_t>(offset), static_cast<uint32_t>(whence), request.caller());
   if (!found) return fail(found.error());
   return request.reply_offset(*found);

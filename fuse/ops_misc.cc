@@ -44,10 +44,15 @@ fsxattr to_fsxattr(uint32_t flags) {
 
 }  // namespace
 
-void init(void*, fuse_conn_info* connection) {
+void init(void* userdata, fuse_conn_info* connection) {
+  Mount& mount = *static_cast<Mount*>(userdata);
   for (const uint64_t capability : kWanted)
     if (!fuse_set_feature_flag(connection, capability)) spdlog::warn("fuse.init kernel lacks capability={:#x}", capability);
   for (const uint64_t capability : kUnwanted) fuse_unset_feature_flag(connection, capability);
+  // Not for bricks that lie on a stacked file system (depth 0): others could not be stacked on the mount then.
+  mount.kernel_passes_through = mount.behaviour.passthrough && mount.behaviour.direct_io != DirectIo::kOn &&
+                                fuse_set_feature_flag(connection, FUSE_CAP_PASSTHROUGH);
+  connection->max_backing_stack_depth = 0;
   connection->max_write = kPayloadMax;
   connection->max_background = kBackgroundMax;
 }

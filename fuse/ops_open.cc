@@ -14,7 +14,7 @@ namespace {
 constexpr int64_t kStampAgeMinS = 1;
 
 dht::Node::DataStamp stamp_of(const wire::Attr& attr, const dht::Grant& grant) {
-  dht::Node::DataStamp stamp{attr.size, attr.mtime, attr.ctime, attr.mtime_ns, attr.ctime_ns, attr.mode != 0, false, grant};
+  dht::Node::DataStamp stamp{attr.size, attr.mtime, attr.ctime, attr.mtime_ns, attr.ctime_ns, attr.mode != 0 && !(attr.flags & wire::kAttrPinned), false, grant};
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
   stamp.settled = attr.ctime + kStampAgeMinS < now.tv_sec;
@@ -38,35 +38,54 @@ bool is_direct(const Mount& mount, int flags) {
 }
 
 std::unique_ptr<FileHandle> fill_handle(const Mount& mount, const dht::OpenFilePtr& file, fuse_file_info& info) {
-  auto handle = std::make_unique<FileHandle>(file, is_direct(mount, info.flags));
+  auto handle = std::make_unique<FileHandle>();
+  handle->file = file;
+  if (mount.backings) handle->backing = mount.backings->open(file->node(), file->take_descriptor());
+  const auto mode = handle->backing.mode();
+  info.backing_id = handle->backing.backing_id();
+  handle->direct = mode == BackingFiles::Mode::kBesideIt || (mode == BackingFiles::Mode::kDaemon && is_direct(mount, info.flags));
   info.direct_io = handle->direct;
   info.parallel_direct_writes = handle->direct;
   const bool current = pages_are_current(mount.volume->grants(), *file);
-  info.keep_cache = !handle->direct && !(info.flags & O_TRUNC) && current;
+  // With a backing file the kernel takes no FOPEN_KEEP_CACHE (fs/fuse/iomode.c).
+  info.keep_cache = mode == BackingFiles::Mode::kDaemon && !handle->direct && !(info.flags & O_TRUNC) && current;
+  // What the kernel writes itself nobody tells us of.
+  if (mode == BackingFiles::Mode::kPassthrough && (info.flags & O_ACCMODE) != O_RDONLY) static_cast<void>(file->node()->exchange_data_stamp({}));
   return handle;
+}
+
+dht::Caller creator(const Request& request) {
+  dht::Caller caller = request.caller();
+  caller.takes_descriptor = request.mount().backings && request.mount().backings->is_on();
+  return caller;
 }
 
 Result<void> reply_created(Request& request, const Result<dht::Created>& created, fuse_file_info& info) {
   if (!created) return fail(created.error());
-  return request.reply_create(created->entry, info, fill_handle(request.mount(), created->file, info));
+  auto handle = fill_handle(request.mount(), created->file, info);
+  handle->new_name = true;
+  return request.reply_create(created->entry, info, std::move(handle));
 }
 
 }  // namespace
 
 Result<void> open(Request& request, fuse_ino_t ino, fuse_file_info* info) {
-  const auto file = request.volume().open(request.node(ino), static_cast<uint32_t>(info->flags), request.caller());
+  const dht::NodePtr node = request.node(ino);
+  dht::Caller caller = request.caller();
+  caller.takes_descriptor = request.mount().backings && request.mount().backings->wants(*node);
+  const auto file = request.volume().open(node, static_cast<uint32_t>(info->flags), caller);
   if (!file) return fail(file.error());
   return request.reply_open(*info, fill_handle(request.mount(), *file, *info));
 }
 
 Result<void> create(Request& request, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* info) {
   const auto flags = static_cast<uint32_t>(info->flags);
-  return reply_created(request, request.volume().create(request.node_to_change(parent), name, mode, flags, request.caller()), *info);
+  return reply_created(request, request.volume().create(request.node_to_change(parent), name, mode, flags, creator(request)), *info);
 }
 
 Result<void> tmpfile(Request& request, fuse_ino_t parent, mode_t mode, fuse_file_info* info) {
   const auto flags = static_cast<uint32_t>(info->flags);
-  return reply_created(request, request.volume().tmpfile(request.node(parent), mode, flags, request.caller()), *info);
+  return reply_created(request, request.volume().tmpfile(request.node(parent), mode, flags, creator(request)), *info);
 }
 
 // A close(2), of one of perhaps several descriptors: POSIX locks of the process go, and what is known of lost
@@ -84,7 +103,7 @@ Result<void> release(Request& request, fuse_ino_t, fuse_file_info* info) {
   dht::Caller caller = request.caller();
   caller.interrupted = nullptr;
   if (info->flock_release) request.volume().drop_locks(handle->file, wire::LockKind::kFlock, info->lock_owner, caller);
-  request.volume().release(handle->file, caller);
+  request.release(*handle, caller);
   return request.reply_ok();
 }
 

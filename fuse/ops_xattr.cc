@@ -29,6 +29,11 @@ Result<void> setxattr(Request& request, fuse_ino_t ino, const char* name, const 
 }
 
 Result<void> getxattr(Request& request, fuse_ino_t ino, const char* name, size_t size) {
+  if (ino == FUSE_ROOT_ID && std::string_view(name) == kStatusXattr) {
+    const std::string status = status_document(request.mount());
+    const auto bytes = std::as_bytes(std::span(status));
+    return reply_value(request, std::vector<std::byte>(bytes.begin(), bytes.end()), size);
+  }
   return reply_value(request, request.volume().getxattr(request.node(ino), name, request.caller()), size);
 }
 

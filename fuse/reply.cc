@@ -83,7 +83,7 @@ Result<void> Request::reply_open(const fuse_file_info& info, std::unique_ptr<Fil
   if (result)
     static_cast<void>(handle.release());  // the kernel's, until its RELEASE
   else
-    volume().release(handle->file, who);
+    release(*handle, who);
   return result;
 }
 
@@ -110,7 +110,7 @@ Result<void> Request::reply_create(const dht::Entry& entry, const fuse_file_info
   if (result) {
     static_cast<void>(handle.release());
   } else {
-    volume().release(handle->file, who);
+    release(*handle, who);
     volume().nodes().forget(entry.node.get(), 1);
   }
   return result;

@@ -22,6 +22,11 @@ fuse_req_t Request::finish() {
   return std::exchange(request_, nullptr);
 }
 
+void Request::release(FileHandle& handle, const dht::Caller& who) {
+  handle.backing.reset();
+  volume().release(handle.file, who);
+}
+
 fuse_req_t Request::release() { return finish(); }
 
 dht::NodePtr Request::node(fuse_ino_t number) const {

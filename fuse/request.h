@@ -18,6 +18,8 @@ namespace voldfs::fuse {
 struct FileHandle {
   dht::OpenFilePtr file;
   bool direct = false;        // the kernel keeps no pages of what goes through this open
+  BackingFiles::Use backing;  // ends before the brick hears of the open's end
+  std::atomic<bool> new_name = false;  // created by this open, and not yet synced: the brick sees to its name
 };
 
 struct DirectoryHandle {
@@ -50,6 +52,8 @@ class Request {
   dht::NodePtr node_to_change(fuse_ino_t number);
   // Who asks, and how a wait for a brick that is down is ended by a signal.
   dht::Caller caller() const;
+  // Ends an open that the kernel has, or has not got.
+  void release(FileHandle& handle, const dht::Caller& who);
   // The request's own structure as it came, for what libfuse leaves out of it.
   const void* raw_argument() const;
 

@@ -122,7 +122,7 @@ Explained<void> Session::negotiate() {
   std::memcpy(&init, request->data() + sizeof(protocol::InHeader), std::min(sizeof init, request->size() - sizeof(protocol::InHeader)));
   ring_offered_ = mount_.behaviour.over_io_uring == OverIoUring::kAuto && (init.flags & protocol::kInitExt) &&
                   (init.flags2 & protocol::kInit2OverIoUring) && can_make_rings();
-  accept_ring = ring_offered_;
+  accept_ring = mount_.over_io_uring = ring_offered_;
   process(*request);
   accept_ring = false;
   if (fuse_session_exited(session_)) return explain("libfuse and the kernel found no common FUSE protocol; see the log");
@@ -141,6 +141,11 @@ Explained<void> Session::serve_caches() {
     behaviour.negative_timeout_s = behaviour.negative_timeout_s.value_or(0);
   }
   mount_.volume->set_caches(mount_.caches.get());
+  if (mount_.kernel_passes_through) {
+    unique_fd own(::fcntl(transport_.device(), F_DUPFD_CLOEXEC, 0));
+    if (!own) return explain(std::string("cannot duplicate the descriptor of /dev/fuse: ") + std::strerror(errno));
+    mount_.backings = std::make_unique<BackingFiles>(std::move(own));
+  }
   return {};
 }
 
@@ -165,6 +170,7 @@ bool Session::wait(uint32_t timeout_ms) {
 void Session::process(std::span<std::byte> request) {
   const auto& header = *reinterpret_cast<const protocol::InHeader*>(request.data());
   Request::raw = &header;
+  mount_.requests.add(header.opcode);
   if (header.opcode == protocol::kOpStatx && request.size() >= sizeof header + sizeof(protocol::StatxIn)) {
     process_statx(header, *reinterpret_cast<const protocol::StatxIn*>(&header + 1));
     return;

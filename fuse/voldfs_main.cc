@@ -1,11 +1,13 @@
 #include <fcntl.h>
 #include <gflags/gflags.h>
+#include <linux/capability.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
@@ -84,6 +86,7 @@ Explained<std::unique_ptr<dht::Volume>> open_volume(const Job& job) {
   if (!found) return explain(std::move(found.error()));
   dht::VolumeOptions options;
   options.client.connections_max = job.options.connections;
+  options.client.use_unix_sockets = job.options.unix_sockets;
   options.client.on_brick_down = job.options.on_brick_down;
   options.client.down_timeout_ms = job.options.brick_timeout_s * 1000;
   if (!found->cached_map.empty())
@@ -98,6 +101,17 @@ void raise_file_limit() {
     limit.rlim_cur = limit.rlim_max;
     ::setrlimit(RLIMIT_NOFILE, &limit);
   }
+}
+
+// What the kernel does for an application by passthrough, it does with this process's rights. So no reserved blocks and no quota
+// beyond its limit for anybody, and a write takes suid and sgid away whoever writes.
+void give_up_rights() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct sets[2]{};
+  if (::syscall(SYS_capget, &header, sets) < 0) return;
+  sets[0].effective &= ~(1u << CAP_SYS_RESOURCE | 1u << CAP_FSETID);
+  if (::syscall(SYS_capset, &header, sets) < 0)
+    spdlog::warn("mount.rights not given up error=\"{}\"", std::strerror(errno));
 }
 
 // Ends the mount at SIGTERM or SIGINT.
@@ -139,6 +153,7 @@ class Terminator {
 Explained<void> serve(const Job& job, const std::function<void()>& ready) {
   Terminator terminator;
   raise_file_limit();
+  give_up_rights();
   Mount mount;
   mount.behaviour = job.options.behaviour;
   auto volume = open_volume(job);

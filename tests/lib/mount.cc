@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -20,6 +21,7 @@
 #include <thread>
 
 #include "brick/base/unique_fd.h"
+#include "brick/client/connection.h"
 #include "dht/secret.h"
 #include "dht/volume_map.h"
 
@@ -67,6 +69,12 @@ bool accepts(uint16_t port) {
   address.sin_port = htons(port);
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   return ::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+}
+
+std::string contents(const std::filesystem::path& path) {
+  std::ostringstream out;
+  out << std::ifstream(path).rdbuf();
+  return out.str();
 }
 
 bool is_fuse(const std::filesystem::path& path) {
@@ -138,6 +146,7 @@ MountedVolume::MountedVolume(size_t bricks) {
   dht::VolumeMap map;
   map.volume = Id::random(), map.incarnation = Id::random();
   map.name = "test";
+  volume_ = map.volume;
   map.root_home = 1;
   std::vector<dht::Target> targets;
   bricks_.resize(bricks);
@@ -149,6 +158,7 @@ MountedVolume::MountedVolume(size_t bricks) {
     dht::BrickEntry entry;
     entry.id = Id::random();
     entry.ordinal = static_cast<uint16_t>(i + 1);
+    entry.unix_socket = brick.unix_socket = directory_ / ("brick" + std::to_string(i + 1) + ".sock");
     entry.node = "local", entry.host = "127.0.0.1", entry.port = brick.port, entry.path = brick.path;
     targets.push_back({entry.ordinal, entry.id, entry.weight});
     map.bricks.push_back(std::move(entry));
@@ -175,7 +185,7 @@ void MountedVolume::start_brick(size_t index) {
   brick.process = std::make_unique<Process>(
       "voldbrick",
       std::vector<std::string>{"--path=" + brick.path.string(), "--map=" + map_file().string(), "--init",
-                               "--listen=127.0.0.1:" + std::to_string(brick.port)},
+                               "--listen=127.0.0.1:" + std::to_string(brick.port), "--unix=" + brick.unix_socket},
       directory_ / ("brick" + std::to_string(index + 1) + ".log"));
   if (!wait_until(kStartMs, [&] { return accepts(brick.port) || !brick.process->is_running(); }) || !brick.process->is_running())
     die("a brick does not start:\n" + logs());
@@ -189,8 +199,11 @@ std::filesystem::path MountedVolume::mount(const std::string& options) {
   std::filesystem::create_directory(mount.path);
   std::vector<std::string> arguments = {"--foreground", map_file(), mount.path};
   if (!options.empty()) arguments.insert(arguments.begin(), {"-o", options});
-  mount.process = std::make_unique<Process>("voldfs", arguments, directory_ / (mount.path.filename().string() + ".log"));
-  if (!wait_until(kStartMs, [&] { return is_fuse(mount.path) || !mount.process->is_running(); }) || !mount.process->is_running())
+  const std::filesystem::path log = directory_ / (mount.path.filename().string() + ".log");
+  mount.process = std::make_unique<Process>("voldfs", arguments, log);
+  // It looks itself whether the mount works, and gives up if a brick is killed meanwhile.
+  const auto is_ready = [&] { return is_fuse(mount.path) && contents(log).find("mount.begin") != std::string::npos; };
+  if (!wait_until(kStartMs, [&] { return is_ready() || !mount.process->is_running(); }) || !mount.process->is_running())
     die("the mount does not come:\n" + logs());
   mounts_.push_back(std::move(mount));
   return mounts_.back().path;
@@ -199,6 +212,28 @@ std::filesystem::path MountedVolume::mount(const std::string& options) {
 void MountedVolume::unmount(size_t index) {
   mounts_[index].process->terminate(5'000);
   ::umount2(mounts_[index].path.c_str(), MNT_DETACH);
+}
+
+nlohmann::json MountedVolume::brick_status(size_t index) const {
+  client::BrickAddress address;
+  address.host = "127.0.0.1", address.port = bricks_[index].port, address.unix_socket = bricks_[index].unix_socket;
+  client::ClientOptions options;
+  options.volume = volume_;
+  const auto status = client::ask(address, options, wire::Op::kStatus);
+  if (!status) die("no status of a brick:\n" + logs());
+  const auto* text = reinterpret_cast<const char*>(status->data());
+  return nlohmann::json::parse(text, text + status->size());
+}
+
+nlohmann::json MountedVolume::mount_status(size_t index) const {
+  std::string status(64 << 10, 0);
+  const ssize_t size = ::getxattr(mounts_[index].path.c_str(), "trusted.voldfs.status", status.data(), status.size());
+  if (size < 0) die("no status of a mount:\n" + logs());
+  return nlohmann::json::parse(status.substr(0, static_cast<size_t>(size)));
+}
+
+uint64_t MountedVolume::requests(size_t index, const std::string& operation) const {
+  return mount_status(index)["requests"].value(operation, uint64_t{0});
 }
 
 std::string MountedVolume::logs() const {

@@ -5,8 +5,11 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
+
+#include "brick/base/id.h"
 
 namespace voldfs::test {
 
@@ -32,7 +35,7 @@ class Process {
 };
 
 // A volume of real voldbrick processes on directories of its own, with any number of mounts by real voldfs processes in the
-// test's private mount namespace. Needs root and /dev/fuse. One thread, the one that made it.
+// test's private mount namespace. Bricks listen on a unix socket too: mounts are local ones unless `transport=tcp`. Needs root and /dev/fuse. One thread, the one that made it.
 class MountedVolume {
  public:
   explicit MountedVolume(size_t bricks = 2);
@@ -47,6 +50,11 @@ class MountedVolume {
   std::filesystem::path brick_path(size_t index) const { return bricks_[index].path; }
   void kill_brick(size_t index);
   void start_brick(size_t index);    // also after a kill
+  // The brick's status document, and the mount's, as an administrator gets them.
+  nlohmann::json brick_status(size_t index) const;
+  nlohmann::json mount_status(size_t index) const;
+  // Requests that a mount's process has got from the kernel.
+  uint64_t requests(size_t index, const std::string& operation) const;
   std::filesystem::path directory() const { return directory_; }
   std::filesystem::path map_file() const { return directory_ / "vol.json"; }
   // A directory of the local file system, for comparison.
@@ -57,6 +65,7 @@ class MountedVolume {
   struct Brick {
     std::filesystem::path path;
     uint16_t port = 0;
+    std::string unix_socket;
     std::unique_ptr<Process> process;
   };
   struct Mount {
@@ -67,6 +76,7 @@ class MountedVolume {
   std::filesystem::path directory_;
   std::vector<Brick> bricks_;
   std::vector<Mount> mounts_;
+  Id volume_;
 };
 
 // Polls until the condition holds. False: the time is over.

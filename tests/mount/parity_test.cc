@@ -555,21 +555,30 @@ const ParityCase kCases[] = {
     {"InodeFlags", inode_flags}, {"SeekInDirectory", seek_in_directory}, {"SyncCalls", sync_calls},
 };
 
-class Parity : public testing::TestWithParam<ParityCase> {};
+// On the bricks' host, where file data passes by the daemon, and as on another one.
+struct Way {
+  const char *name, *options;
+};
+const Way kWays[] = {{"Local", ""}, {"Tcp", "transport=tcp"}};
+
+class Parity : public testing::TestWithParam<std::tuple<ParityCase, Way>> {};
 
 TEST_P(Parity, SameCalls_AnswerAsOnTheLocalFileSystem) {
   MountedVolume volume;
   Transcript local, mounted;
-  const std::string there = volume.native() / "case", here = volume.mount() / "case";
+  const auto& [calls, way] = GetParam();
+  const std::string there = volume.native() / "case", here = volume.mount(way.options) / "case";
   ASSERT_EQ(::mkdir(there.c_str(), 0755), 0);
   ASSERT_EQ(::mkdir(here.c_str(), 0755), 0) << std::strerror(errno) << volume.logs();
   ::umask(022);
-  GetParam().run(there, local);
-  GetParam().run(here, mounted);
+  calls.run(there, local);
+  calls.run(here, mounted);
   EXPECT_EQ(mounted.lines(), local.lines()) << volume.logs();
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Parity, testing::ValuesIn(kCases), [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(All, Parity, testing::Combine(testing::ValuesIn(kCases), testing::ValuesIn(kWays)), [](const auto& info) {
+  return std::string(std::get<0>(info.param).name) + std::get<1>(info.param).name;
+});
 
 }  // namespace
 }  // namespace voldfs::test

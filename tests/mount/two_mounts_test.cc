@@ -56,13 +56,21 @@ std::string read_all(const std::string& path) {
   return out.str();
 }
 
-class TwoMounts : public testing::Test {
+// The options of either mount: on the bricks' host, or as on another one.
+struct Pair {
+  const char *name, *a, *b;
+};
+constexpr const char* kTcp = "transport=tcp";
+const Pair kPairs[] = {{"Local", "", ""}, {"LocalAndTcp", "", kTcp}, {"Tcp", kTcp, kTcp}};
+
+class TwoMounts : public testing::TestWithParam<Pair> {
  protected:
   MountedVolume volume_;
-  const std::string a_ = volume_.mount(), b_ = volume_.mount();
+  const std::string a_ = volume_.mount(GetParam().a), b_ = volume_.mount(GetParam().b);
 };
+INSTANTIATE_TEST_SUITE_P(All, TwoMounts, testing::ValuesIn(kPairs), [](const auto& info) { return std::string(info.param.name); });
 
-TEST_F(TwoMounts, RecordLock_HeldThroughOne_RefusedThroughTheOther) {
+TEST_P(TwoMounts, RecordLock_HeldThroughOne_RefusedThroughTheOther) {
   const int a = ::open((a_ + "/f").c_str(), O_CREAT | O_RDWR, 0600), b = ::open((b_ + "/f").c_str(), O_RDWR);
   ASSERT_GE(b, 0) << volume_.logs();
   auto lock = whole(F_WRLCK);
@@ -83,7 +91,7 @@ TEST_F(TwoMounts, RecordLock_HeldThroughOne_RefusedThroughTheOther) {
   EXPECT_EQ(after.wait(kDeadlineMs), 0) << volume_.logs();
 }
 
-TEST_F(TwoMounts, WaitForLock_Unlocked_IsGranted) {
+TEST_P(TwoMounts, WaitForLock_Unlocked_IsGranted) {
   const int a = ::open((a_ + "/f").c_str(), O_CREAT | O_RDWR, 0600), b = ::open((b_ + "/f").c_str(), O_RDWR);
   ASSERT_EQ(::flock(a, LOCK_EX), 0);
   Child waiter([&] { return ::flock(b, LOCK_EX); });
@@ -93,7 +101,7 @@ TEST_F(TwoMounts, WaitForLock_Unlocked_IsGranted) {
   EXPECT_EQ(waiter.wait(kDeadlineMs), 0) << volume_.logs();
 }
 
-TEST_F(TwoMounts, WaitForLock_Signal_EndsWithEintr) {
+TEST_P(TwoMounts, WaitForLock_Signal_EndsWithEintr) {
   const int a = ::open((a_ + "/f").c_str(), O_CREAT | O_RDWR, 0600), b = ::open((b_ + "/f").c_str(), O_RDWR);
   auto lock = whole(F_WRLCK);
   ASSERT_EQ(::fcntl(a, F_SETLK, &lock), 0);
@@ -109,7 +117,7 @@ TEST_F(TwoMounts, WaitForLock_Signal_EndsWithEintr) {
   EXPECT_EQ(waiter.wait(kDeadlineMs), 0) << volume_.logs();
 }
 
-TEST_F(TwoMounts, CycleOfWaits_OverFilesOfAllBricks_IsEdeadlk) {
+TEST_P(TwoMounts, CycleOfWaits_OverFilesOfAllBricks_IsEdeadlk) {
   // Enough pairs that some lie on different bricks.
   for (int i = 0; i < 4; i++) {
     const std::string one = "/one" + std::to_string(i), two = "/two" + std::to_string(i);
@@ -136,7 +144,7 @@ TEST_F(TwoMounts, CycleOfWaits_OverFilesOfAllBricks_IsEdeadlk) {
   }
 }
 
-TEST_F(TwoMounts, Appends_FromBoth_AllArrive) {
+TEST_P(TwoMounts, Appends_FromBoth_AllArrive) {
   constexpr int kLines = 200;
   const auto append = [](const std::string& path, char letter) {
     const int fd = ::open(path.c_str(), O_CREAT | O_WRONLY | O_APPEND, 0600);
@@ -160,7 +168,7 @@ TEST_F(TwoMounts, Appends_FromBoth_AllArrive) {
   EXPECT_EQ(count_b, kLines);
 }
 
-TEST_F(TwoMounts, OpenAfterWriteThroughTheOther_ReadsTheNew) {
+TEST_P(TwoMounts, OpenAfterWriteThroughTheOther_ReadsTheNew) {
   std::ofstream(a_ + "/f") << "old";
   EXPECT_EQ(read_all(b_ + "/f"), "old");
   std::ofstream(a_ + "/f") << "new";
@@ -171,13 +179,14 @@ TEST_F(TwoMounts, OpenAfterWriteThroughTheOther_ReadsTheNew) {
   EXPECT_EQ(read_all(b_ + "/f"), "xyz");
 }
 
-class BrickRestartFault : public testing::Test {
+class BrickRestartFault : public testing::TestWithParam<Pair> {
  protected:
   MountedVolume volume_{1};
-  const std::string a_ = volume_.mount();
+  const std::string a_ = volume_.mount(GetParam().a);
 };
+INSTANTIATE_TEST_SUITE_P(All, BrickRestartFault, testing::ValuesIn(kPairs), [](const auto& info) { return std::string(info.param.name); });
 
-TEST_F(BrickRestartFault, OpenFiles_KilledBrick_GoOnWhenItIsBack) {
+TEST_P(BrickRestartFault, OpenFiles_KilledBrick_GoOnWhenItIsBack) {
   const int kept = ::open((a_ + "/kept").c_str(), O_CREAT | O_RDWR, 0600);
   const int gone = ::open((a_ + "/gone").c_str(), O_CREAT | O_RDWR, 0600);
   ASSERT_EQ(::write(kept, "before", 6), 6);
@@ -195,8 +204,8 @@ TEST_F(BrickRestartFault, OpenFiles_KilledBrick_GoOnWhenItIsBack) {
   EXPECT_EQ(read_all(a_ + "/kept"), "beforeafter!");
 }
 
-TEST_F(BrickRestartFault, Locks_KilledBrick_AreStillHeld) {
-  const std::string b = volume_.mount();
+TEST_P(BrickRestartFault, Locks_KilledBrick_AreStillHeld) {
+  const std::string b = volume_.mount(GetParam().b);
   const int fd = ::open((a_ + "/f").c_str(), O_CREAT | O_RDWR, 0600), other = ::open((b + "/f").c_str(), O_RDWR);
   auto lock = whole(F_WRLCK);
   ASSERT_EQ(::fcntl(fd, F_SETLK, &lock), 0);

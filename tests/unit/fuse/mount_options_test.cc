@@ -18,7 +18,7 @@ TEST(MountOptions, AllKinds_AreTaken) {
   MountOptions options;
   const auto parsed = parse_mount_options(
       "ro,nosuid,_netdev,x-systemd.automount,attribute-timeout=2.5,on-brick-down=error,brick-timeout=30,log-level=DEBUG,"
-      "subdir-mount=a/b,backup-volfile-servers=h1:h2",
+      "subdir-mount=a/b,backup-volfile-servers=h1:h2,passthrough=off,transport=tcp",
       false, options);
   ASSERT_TRUE(parsed) << parsed.error();
   EXPECT_EQ(options.mount_flags, static_cast<unsigned long>(MS_RDONLY | MS_NOSUID));
@@ -27,6 +27,8 @@ TEST(MountOptions, AllKinds_AreTaken) {
   EXPECT_EQ(options.brick_timeout_s, 30u);
   EXPECT_EQ(options.log_level, "debug");
   EXPECT_EQ(options.subdirectory, "a/b");
+  EXPECT_FALSE(options.behaviour.passthrough);
+  EXPECT_FALSE(options.unix_sockets);
   EXPECT_THAT(options.servers, testing::ElementsAre("h1", "h2"));
 }
 
@@ -46,6 +48,8 @@ TEST(MountOptions, WrongValues_AreRefused) {
   EXPECT_THAT(refused("attribute-timeout=-1"), HasSubstr("wants seconds"));
   EXPECT_THAT(refused("connections=0"), HasSubstr("wants a number"));
   EXPECT_THAT(refused("on-brick-down=maybe"), HasSubstr("wait or error"));
+  EXPECT_THAT(refused("passthrough=perhaps"), HasSubstr("wants on or off"));
+  EXPECT_THAT(refused("transport=rdma"), HasSubstr("wants auto or tcp"));
   EXPECT_THAT(refused("ro=1"), HasSubstr("takes no value"));
   EXPECT_THAT(refused("log-file"), HasSubstr("wants a value"));
 }
