@@ -269,6 +269,8 @@ Result<void> remove_directory(Store& store, const DirectoryPtr& parent, const st
   if (!target && body.phase == Phase::kCancel) return store.directories().remove_tombstone(body.id);
   if (!target && target.error().code == wire::kDirRemoved && body.phase != Phase::kWhole) return {};
   if (!target) return fail(target.error());
+  // What lies here by the path of a former name is not what the name leads to.
+  if (asked.id.is_none() && ((*target)->record().role & wire::kRoleOffHash)) return fail(wire::kOtherId);
   switch (body.phase) {
     case Phase::kWhole:
       return parent ? remove_whole(store, parent, *target, name, body, before, met) : fail(EINVAL);
