@@ -7,13 +7,14 @@ import glob
 import os
 import re
 import subprocess
+import tempfile
 
 from benchmark.machine import settle
 from benchmark.measure import driver_command, run_driver
 from benchmark.report import lines
 
 TRACING = "/sys/kernel/tracing"
-INSTANCE = f"{TRACING}/instances/voldfs-bench"
+PREFIX = "voldfs-bench-"  # of our instances
 REQUEST = "events/fuse/fuse_request_send"
 BUFFER_KIB = 16384  # of trace, a CPU: 100,000 requests
 
@@ -37,18 +38,22 @@ def spent(names):
 
 
 class FuseRequests:
-    """Counts them by the kernel's trace, where it has one."""
+    """Counts them by the kernel's trace, where it has one, in an instance of its own. That outlives a process that is
+    killed, but can be removed only while nobody has it open: so who comes next removes it."""
 
     def __init__(self):
         subprocess.run(["mount", "-t", "tracefs", "tracefs", TRACING], check=False, capture_output=True)
         self.works = os.path.isdir(f"{TRACING}/{REQUEST}")
-        if self.works:
-            os.makedirs(INSTANCE, exist_ok=True)
-            self.put("buffer_size_kb", str(BUFFER_KIB))
+        if not self.works:
+            return
+        for left_behind in glob.glob(f"{TRACING}/instances/{PREFIX}*"):
+            remove_instance(left_behind)
+        self.instance = tempfile.mkdtemp(prefix=PREFIX, dir=f"{TRACING}/instances")
+        self.in_use = os.open(f"{self.instance}/trace_pipe", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self.put("buffer_size_kb", str(BUFFER_KIB))
 
-    @staticmethod
-    def put(file, value):
-        with open(f"{INSTANCE}/{file}", "w", encoding="ascii") as opened:
+    def put(self, file, value):
+        with open(f"{self.instance}/{file}", "w", encoding="ascii") as opened:
             opened.write(value)
 
     def begin(self, mount):
@@ -62,12 +67,20 @@ class FuseRequests:
         if not self.works:
             return {}
         self.put(f"{REQUEST}/enable", "0")
-        with open(f"{INSTANCE}/trace", encoding="ascii", errors="replace") as file:
+        with open(f"{self.instance}/trace", encoding="ascii", errors="replace") as file:
             return collections.Counter(match[1] for line in file if (match := re.search(r"opcode \d+ \(FUSE_(\w+)\)", line)))
 
     def close(self):
         if self.works:
-            os.rmdir(INSTANCE)
+            os.close(self.in_use)
+            remove_instance(self.instance)
+
+
+def remove_instance(directory):
+    try:
+        os.rmdir(directory)
+    except OSError:
+        pass  # in use by somebody
 
 
 class Profile:
