@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """tools/bench works: every row prints a number, and nothing is left behind, also when it is killed. Never how fast it was.
-usage: check_bench.py SOURCE BUILD rows|profile|killed"""
+usage: check_bench.py SOURCE BUILD rows|given|profile|killed"""
 
 import glob
 import json
@@ -74,6 +74,12 @@ def check_rows(root):
     os.unlink(f"{root}/results.svg")
 
 
+def check_given(root):
+    done = subprocess.run(command(root, "--sections=names", root), check=True, stdout=subprocess.PIPE, text=True)
+    if not re.search(r"^chmod +ops/s +[1-9]", done.stdout, re.MULTILINE):
+        sys.exit(f"no rate of {root} in:\n{done.stdout}")
+
+
 def check_profile(root):
     done = subprocess.run(command(root, "--profile", "--sections=names"), check=True, stdout=subprocess.PIPE, text=True)
     costs = {cells[0]: cells[1:] for cells in (re.split(r"\s{2,}", line) for line in done.stdout.split("\n\n")[1].splitlines())}
@@ -106,7 +112,7 @@ def check_killed(root):
 
 def main():
     with tempfile.TemporaryDirectory(prefix="check-bench-", dir="/var/tmp") as root:
-        {"rows": check_rows, "profile": check_profile, "killed": check_killed}[sys.argv[3]](root)
+        {"rows": check_rows, "given": check_given, "profile": check_profile, "killed": check_killed}[sys.argv[3]](root)
         expect_gone("loop devices", lambda: loop_devices(root))
         if os.listdir(root):
             sys.exit(f"files left behind: {os.listdir(root)}")

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 
 from benchmark.machine import ADDRESS, answers, drop_caches, fresh_ext4, run, start, unmount, wait_for
 
@@ -59,11 +60,11 @@ class Local(Target):
 
 
 class Given(Target):
-    """A directory of the user's."""
+    """A new directory in one of the user's."""
 
-    def __init__(self, directory, temporary):
-        super().__init__(directory, None)
-        self.temporary = temporary
+    def __init__(self, directory):
+        self.name, self.bricks = directory, []
+        self.temporary = tempfile.mkdtemp(prefix="bench-", dir=directory)
 
     @property
     def directory(self):
