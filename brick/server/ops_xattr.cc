@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <string>
 
 #include "brick/store/object.h"
@@ -26,6 +27,23 @@ Result<std::string> xattr_name(const Call& call) {
   if (name.empty() || name.find('\0') != std::string_view::npos) return fail(EINVAL);
   if (name.size() > XATTR_NAME_MAX) return fail(ERANGE);
   return std::string(name);
+}
+
+// What the brick's next life has to know to tell whether the attribute was added, or taken away.
+std::function<void()> note_xattr(Call& call, const wire::XattrBody& body) {
+  return [&call, body] {
+    Intent intent;
+    intent.op = call.request.header.op;
+    intent.flags = body.flags;
+    intent.object = body.object.id;
+    intent.offset = body.change;
+    const std::string_view name = call.request.name;
+    intent.name_size = static_cast<uint16_t>(name.size());
+    std::memcpy(intent.name, name.data(), name.size());
+    std::memcpy(intent.name2, &body.object.handle, sizeof body.object.handle);
+    intent.name2_size = sizeof body.object.handle;
+    call.note.write(intent);
+  };
 }
 
 Result<void> answer_entry(Call& call, const store::Object& object) {
@@ -65,7 +83,7 @@ Result<void> op_setxattr(Call& call) {
   if (!object) return fail(object.error());
   const store::XattrChange change{body->change, static_cast<int>(body->flags & (XATTR_CREATE | XATTR_REPLACE)),
                                   (body->flags & kClearSetgid) != 0};
-  if (auto done = store::set_user_xattr(call.store, *object, *name, call.request.data, change); !done) return done;
+  if (auto done = store::set_user_xattr(call.store, *object, *name, call.request.data, change, note_xattr(call, *body)); !done) return done;
   return answer_entry(call, *object);
 }
 
@@ -94,7 +112,7 @@ Result<void> op_removexattr(Call& call) {
   if (!name) return fail(name.error());
   auto object = find(call, *body);
   if (!object) return fail(object.error());
-  if (auto done = store::remove_user_xattr(call.store, *object, *name, body->change); !done) return done;
+  if (auto done = store::remove_user_xattr(call.store, *object, *name, body->change, note_xattr(call, *body)); !done) return done;
   return answer_entry(call, *object);
 }
 

@@ -14,6 +14,8 @@
 #include "brick/store/handle.h"
 #include "brick/store/names_entry.h"
 #include "brick/store/names_rename.h"
+#include "brick/store/object.h"
+#include "brick/store/object_attr.h"
 #include "brick/store/object_open.h"
 #include "brick/store/open_files.h"
 #include "brick/store/store.h"
@@ -193,6 +195,27 @@ Settled settle_append(store::Store& store, const Intent& intent, wire::ReplyBuil
   return Settled::kHappened;
 }
 
+// An attribute that was to be added (and was not there) or to be taken away (and was).
+Settled settle_xattr(store::Store& store, const Intent& intent, wire::ReplyBuilder& reply) {
+  wire::ObjectRef ref{intent.object, {}};
+  if (intent.name2_size != sizeof ref.handle) return Settled::kUnknown;
+  std::memcpy(&ref.handle, intent.name2, sizeof ref.handle);
+  auto object = store::find_object(store, 0, ref, 0, O_RDONLY);
+  if (!object) return unknown(intent, object.error());
+  auto size = store::get_user_xattr(*object, first_name(intent), {});
+  if (!size && size.error().code != ENODATA) return unknown(intent, size.error());
+  if (size.has_value() != (static_cast<Op>(intent.op) == Op::kSetxattr)) return Settled::kDidNot;
+  if (object->directory()) {  // the change may not have been counted; once more does no harm
+    auto counted = object->directory()->update([&](wire::DirRecord& record) -> Result<void> {
+      record.change = intent.offset == 0 ? record.change + 1 : std::max(record.change, intent.offset);
+      return {};
+    });
+    if (!counted) return unknown(intent, counted.error());
+  }
+  auto entry = store::entry_of(store, *object);
+  return entry ? happened(reply, *entry) : unknown(intent, entry.error());
+}
+
 }  // namespace
 
 Settled settle_intent(store::Store& store, uint64_t session_id, const Intent& intent, wire::ReplyBuilder& reply) {
@@ -208,6 +231,8 @@ Settled settle_intent(store::Store& store, uint64_t session_id, const Intent& in
     case Op::kRename: return settle_rename(store, intent, reply);
     case Op::kLink: return settle_link(store, intent, reply);
     case Op::kWrite: return settle_append(store, intent, reply);
+    case Op::kSetxattr:
+    case Op::kRemovexattr: return settle_xattr(store, intent, reply);
     default: return Settled::kUnknown;
   }
 }

@@ -139,11 +139,33 @@ Result<size_t> get_user_xattr(const Object& object, const std::string& name, std
   return get_xattr(object.fd(), name.c_str(), value);
 }
 
+namespace {
+
+// So that nobody else adds or removes an attribute between the look at it and the change. Of a directory counted() has it.
+NameLocks::Guard lock_file(Store& store, const Object& object) {
+  return object.directory() ? NameLocks::Guard{} : store.name_locks().object(object.id());
+}
+
+Result<bool> has_xattr(const Object& object, const std::string& name) {
+  auto size = get_xattr(object.fd(), name.c_str(), {});
+  if (size) return true;
+  return size.error().code == ENODATA ? Result<bool>(false) : fail(size.error());
+}
+
+}  // namespace
+
 Result<void> set_user_xattr(Store& store, const Object& object, const std::string& name,
-                            std::span<const std::byte> value, const XattrChange& change) {
+                            std::span<const std::byte> value, const XattrChange& change, const std::function<void()>& before) {
   if (is_internal_xattr(name)) return fail(EPERM);
   RootScope root;
+  auto lock = lock_file(store, object);
   return counted(store, object, change.change, [&]() -> Result<void> {
+    if (change.flags & XATTR_CREATE) {
+      auto there = has_xattr(object, name);
+      if (!there) return fail(there.error());
+      if (*there) return fail(EEXIST);
+      before();
+    }
     if (auto done = set_xattr(object.fd(), name.c_str(), value, change.flags); !done) return done;
     if (!change.clear_setgid) return {};
     auto attr = get_attr(object.fd());
@@ -152,10 +174,18 @@ Result<void> set_user_xattr(Store& store, const Object& object, const std::strin
   });
 }
 
-Result<void> remove_user_xattr(Store& store, const Object& object, const std::string& name, uint64_t change) {
+Result<void> remove_user_xattr(Store& store, const Object& object, const std::string& name, uint64_t change,
+                               const std::function<void()>& before) {
   if (is_internal_xattr(name)) return fail(EPERM);
   RootScope root;
-  return counted(store, object, change, [&] { return remove_xattr(object.fd(), name.c_str()); });
+  auto lock = lock_file(store, object);
+  return counted(store, object, change, [&]() -> Result<void> {
+    auto there = has_xattr(object, name);
+    if (!there) return fail(there.error());
+    if (!*there) return fail(ENODATA);
+    before();
+    return remove_xattr(object.fd(), name.c_str());
+  });
 }
 
 Result<std::string> list_user_xattrs(const Object& object, bool trusted) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string_view>
 
@@ -25,9 +26,11 @@ struct XattrChange {
   bool clear_setgid = false;    // the caller is not of the file's group: the new ACL takes S_ISGID away
 };
 Result<size_t> get_user_xattr(const Object& object, const std::string& name, std::span<std::byte> value);
+// `before`: called when it is clear that the change will be made, right before it, where a second run would be refused.
 Result<void> set_user_xattr(Store& store, const Object& object, const std::string& name,
-                            std::span<const std::byte> value, const XattrChange& change);
-Result<void> remove_user_xattr(Store& store, const Object& object, const std::string& name, uint64_t change);
+                            std::span<const std::byte> value, const XattrChange& change, const std::function<void()>& before);
+Result<void> remove_user_xattr(Store& store, const Object& object, const std::string& name, uint64_t change,
+                               const std::function<void()>& before);
 // Names, each ended by NUL. `trusted`: also trusted.*, which only an administrator sees.
 Result<std::string> list_user_xattrs(const Object& object, bool trusted);
 
