@@ -16,7 +16,10 @@ constexpr int kNewInodeTries = 5;  // a millisecond each: until the kernel has m
 
 // Of a directory the listing that the kernel keeps goes along: its pages are locked for moments only. A file's are locked
 // while they are read and written, which may wait for the one who waits for us; AUTO_INVAL_DATA drops them later.
-constexpr int64_t kFromStart = 0, kNoPages = -1;
+int64_t pages_of(const dht::Node& node) {
+  constexpr int64_t kFromStart = 0, kNone = -1;
+  return node.is_directory() ? kFromStart : kNone;
+}
 
 }  // namespace
 
@@ -34,25 +37,28 @@ void KernelCaches::drop_names(const Id&) {
 }
 
 // False: the kernel has no such inode.
-bool KernelCaches::invalidate(const dht::NodePtr& node) {
+bool KernelCaches::invalidate(const dht::NodePtr& node, int64_t start) {
   struct {
     protocol::OutHeader header;
     protocol::NotifyInvalInode inode;
-  } const notification{{sizeof notification, protocol::kNotifyInvalInode, 0},
-                       {node_number(mount_, *node), node->is_directory() ? kFromStart : kNoPages, 0}};
+  } const notification{{sizeof notification, protocol::kNotifyInvalInode, 0}, {node_number(mount_, *node), start, 0}};
   return ::write(device_.get(), &notification, sizeof notification) >= 0 || errno != ENOENT;
 }
 
 void KernelCaches::drop_attributes(const dht::NodePtr& node) {
-  for (int tries = 0; !invalidate(node); ++tries) {
+  for (int tries = 0; !invalidate(node, pages_of(*node)); ++tries) {
     if (tries == kNewInodeTries) return void(advance_epoch());  // whoever comes by name asks again
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 }
 
+void KernelCaches::drop_pages_soon(const dht::NodePtr& node, int64_t start) {
+  later_.run(std::chrono::milliseconds(0), [this, node, start] { invalidate(node, start); });
+}
+
 void KernelCaches::drop_all() {
   advance_epoch();
-  mount_.volume->nodes().for_each([this](const dht::NodePtr& node) { invalidate(node); });
+  mount_.volume->nodes().for_each([this](const dht::NodePtr& node) { invalidate(node, pages_of(*node)); });
 }
 
 }  // namespace voldfs::fuse

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "brick/base/unique_fd.h"
+#include "dht/later.h"
 #include "dht/volume.h"
 
 namespace voldfs::fuse {
@@ -24,13 +25,17 @@ class KernelCaches final : public dht::Caches {
   void drop_attributes(const dht::NodePtr& node) override;
   void drop_names(const Id& directory) override;
   void drop_all() override;
+  // Of the file from there on, right after the reply under way: the kernel holds its pages locked until it has that, and a reply over
+  // io_uring leaves only when the worker is done.
+  void drop_pages_soon(const dht::NodePtr& node, int64_t start);
 
  private:
   bool advance_epoch();
-  bool invalidate(const dht::NodePtr& node);
+  bool invalidate(const dht::NodePtr& node, int64_t start);  // of the pages that go; -1: none
 
   const unique_fd device_;
   const Mount& mount_;
+  dht::Later later_;
 };
 
 }  // namespace voldfs::fuse

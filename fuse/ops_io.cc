@@ -48,13 +48,8 @@ Result<void> write(Request& request, fuse_ino_t ino, const char* data, size_t si
   // An append went elsewhere than the kernel believes: pages that it has there are old, and when the descriptor became
   // O_APPEND only after its open, those at its own place are wrong. They are locked until the reply.
   const bool misplaced = (flags & kIoAppend) && written->offset != static_cast<uint64_t>(offset);
-  Mount& mount = request.mount();
-  const auto replied = request.reply_written(written->size);
-  if (misplaced) {
-    const auto start = std::min(offset, static_cast<off_t>(written->offset));
-    fuse_lowlevel_notify_inval_inode(mount.session, ino, start, 0);
-  }
-  return replied;
+  if (misplaced) request.mount().caches->drop_pages_soon(node, std::min<int64_t>(offset, static_cast<int64_t>(written->offset)));
+  return request.reply_written(written->size);
 }
 
 // What the kernel has written itself is made durable where it was written. A new file's name is the brick's affair.
