@@ -183,30 +183,30 @@ Result<void> DirStream::accept(Answer& answer, uint64_t position, Clock::time_po
   return {};
 }
 
-// Whether the entry makes a name exist. `id`: what it leads to.
-Result<bool> DirStream::is_name(uint16_t ordinal, const DirentView& entry, const Caller& caller, Id& id) {
-  id = entry.header.id;
-  const bool adopted = record_.epoch == 0;
-  if (!adopted && volume_.hashed(record_, entry.name) != ordinal) return false;
-  if (adopted && names_.contains(std::string(entry.name))) return false;
-  if (!entry.header.leaving && !id.is_none()) return true;
+// Whether the entry makes a name exist, and what it leads to. In an adopted directory it may be anybody's, so that its authority has
+// to be asked about what is elsewhere.
+Result<bool> DirStream::is_name(uint16_t ordinal, const DirentView& entry, const Caller& caller, ListedEntry& out) {
+  const bool at_authority = volume_.hashed(record_, entry.name) == ordinal;
+  if (record_.epoch == 0 && names_.contains(std::string(entry.name))) return false;
+  if (record_.epoch != 0 && !at_authority) return false;
+  out.inode = inode_number(entry.header.id);
+  out.type = entry.header.type;
+  if (at_authority && !entry.header.leaving && !entry.header.id.is_none()) return true;
   // It is in a transaction, or being made, or was put there by hand.
   auto found = resolve(volume_, dir_, entry.name, caller);
   if (!found) return found.error().code == ENOENT ? Result<bool>(false) : fail(found.error());
-  id = found->object.id;
+  out.inode = inode_number(found->object.id);
+  out.type = found->type;
   return true;
 }
 
 // False: the entry is not to be shown.
 Result<bool> DirStream::list(uint16_t ordinal, const Page& page, const DirentView& entry, const Caller& caller,
                              ListedEntry& out) {
-  Id id;
-  auto shown = is_name(ordinal, entry, caller, id);
+  auto shown = is_name(ordinal, entry, caller, out);
   if (!shown || !*shown) return shown;
   out.name = entry.name;
   out.cookie = cookie_of(ordinal, entry.header.position);
-  out.inode = inode_number(id);
-  out.type = entry.header.type;
   const bool whole = entry.header.with_attr && entry.header.kind == wire::EntryKind::kObject &&
                      out.type != wire::ObjectType::kDirectory && !entry.header.leaving && record_.epoch != 0 &&
                      !entry.header.id.is_none() && Clock::now() - page.asked_at < kFreshFor;
@@ -214,7 +214,7 @@ Result<bool> DirStream::list(uint16_t ordinal, const Page& page, const DirentVie
   wire::EntryBody body{};
   body.kind = wire::EntryKind::kObject;
   body.type = out.type;
-  body.object = {id, entry.handle};
+  body.object = {entry.header.id, entry.handle};
   body.attr = entry.attr;
   auto found = volume_.entry_from(body, dir_, entry.name, ordinal, page.grant);
   if (!found) return fail(found.error());

@@ -47,7 +47,7 @@ class DirStream {
   Result<void> accept(Answer& answer, uint64_t position, Clock::time_point asked_at);
   wire::Request page_request(uint64_t position, bool with_attr) const;
   Result<bool> list(uint16_t ordinal, const Page& page, const DirentView& entry, const Caller& caller, ListedEntry& out);
-  Result<bool> is_name(uint16_t ordinal, const DirentView& entry, const Caller& caller, Id& id);
+  Result<bool> is_name(uint16_t ordinal, const DirentView& entry, const Caller& caller, ListedEntry& out);
   void postpone(size_t at);
   void note_first_page(const Page& page);
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "dht/adoption.h"
 #include "dht/volume_impl.h"
 
 // A directory's attributes: home's, with the latest times and the sum of the subdirectories of all bricks that it is on. What
@@ -85,6 +86,8 @@ Result<wire::Attr> Volume::Impl::merge_directory(const NodePtr& dir, const wire:
     if (!answer.status) continue;  // down, or in the set but not made there yet: the others' values count
     const auto member = answer.reply.body<wire::EntryBody>();
     if (!member) return fail(member.error());
+    if (dir == root && (member->dir.role & wire::kRoleFound))
+      if (auto told = unite_root(*this, answer.ordinal, caller); !told) return fail(told.error());
     dir->note_attr({age_of(answer.reply), member->attr, member->dir.subdirectories});
     merged.add(member->attr, member->dir.subdirectories);
   }

@@ -132,18 +132,22 @@ Result<void> finish_rename(Volume::Impl& volume, const Txn& txn, const Caller& c
 }
 
 // kTxnList: TxnRecord, u16 old name size, u16 new name size, u32 0, both names, zeros to 8; repeated.
-Result<std::vector<Id>> parse_txn_list(std::span<const std::byte> data) {
-  std::vector<Id> txns;
+Result<std::vector<Txn>> parse_txn_list(uint16_t authority, std::span<const std::byte> data) {
+  std::vector<Txn> txns;
   while (!data.empty()) {
-    wire::TxnRecord record;
+    Txn txn;
+    txn.authority = authority;
     uint16_t sizes[4];
-    constexpr size_t kFixed = sizeof record + sizeof sizes;
+    constexpr size_t kFixed = sizeof txn.record + sizeof sizes;
     if (data.size() < kFixed) return fail(EPROTO);
-    std::memcpy(&record, data.data(), sizeof record);
-    std::memcpy(sizes, data.data() + sizeof record, sizeof sizes);
+    std::memcpy(&txn.record, data.data(), sizeof txn.record);
+    std::memcpy(sizes, data.data() + sizeof txn.record, sizeof sizes);
     const size_t size = (kFixed + sizes[0] + sizes[1] + 7) / 8 * 8;
     if (sizes[0] > wire::kNameMax || sizes[1] > wire::kNameMax || size > data.size()) return fail(EPROTO);
-    txns.push_back(record.txn);
+    const auto* names = reinterpret_cast<const char*>(data.data()) + kFixed;
+    txn.old_name.assign(names, sizes[0]);
+    txn.new_name.assign(names + sizes[0], sizes[1]);
+    txns.push_back(std::move(txn));
     data = data.subspan(size);
   }
   return txns;
@@ -281,7 +285,7 @@ Result<void> abort_prepared(Volume::Impl& volume, const Txn& txn, const Caller& 
   } else if (txn.record.replaced.type == wire::ObjectType::kDirectory)
     if (auto done = cancel_removal(volume, txn.record.replaced.object, txn.record.txn, caller); !done) return done;
   const bool made_name = txn.record.kind == wire::TxnKind::kLink || txn.record.kind == wire::TxnKind::kPlace;
-  if (made_name && !(txn.record.flags & wire::kTxnObjectStays)) {
+  if (made_name) {
     // The object's new name on its own brick, which no stub leads to.
     const wire::UnlinkBody body{{txn.record.to.dir, 0, 0, 0}, txn.record.object.object, kUnlinkOffHash, 0};
     const uint16_t brick = volume.ordinal_of(txn.record.object.brick);
@@ -316,16 +320,31 @@ Result<void> unmark(Volume::Impl& volume, const NodePtr& dir, std::string_view n
       caller));
 }
 
+Result<std::vector<Txn>> transactions_at(Volume::Impl& volume, uint16_t authority, const Caller& caller) {
+  auto reply = volume.call(authority, wire::Request(wire::Op::kTxnList), caller);
+  if (!reply) return fail(reply.error());
+  return parse_txn_list(authority, reply->data);
+}
+
+Result<size_t> settle_at(Volume::Impl& volume, uint16_t authority, const Caller& caller) {
+  auto txns = transactions_at(volume, authority, caller);
+  if (!txns) return fail(txns.error());
+  size_t ended = 0;
+  for (const Txn& txn : *txns) {
+    if (!txn.overdue(volume)) continue;  // its driver cleans up, or is about to
+    if (settle(volume, authority, txn.record.txn, caller)) ++ended;  // otherwise a participant is down
+  }
+  return ended;
+}
+
 Result<size_t> settle_all(Volume::Impl& volume, const Caller& caller) {
   size_t ended = 0;
   Caller quick = caller;
   quick.only_if_up = true;
-  for (Answer& answer : volume.ask(volume.all_ordinals(), [](uint16_t) { return wire::Request(wire::Op::kTxnList); }, quick)) {
-    if (!answer.status) continue;
-    auto txns = parse_txn_list(answer.reply.data);
-    if (!txns) return fail(txns.error());
-    for (const Id& txn : *txns)
-      if (settle(volume, answer.ordinal, txn, quick)) ++ended;  // otherwise its driver lives, or a participant is down
+  for (const uint16_t ordinal : volume.all_ordinals()) {
+    auto settled = settle_at(volume, ordinal, quick);
+    if (settled) ended += *settled;
+    else if (settled.error().code != EHOSTDOWN) return settled;
   }
   return ended;
 }

@@ -43,7 +43,11 @@ Result<void> settle(Volume::Impl& volume, uint16_t authority, const Id& txn, con
 Result<void> unmark(Volume::Impl& volume, const NodePtr& dir, std::string_view name, uint16_t authority, const Id& txn,
                     const Caller& caller);
 
-// Settles what dead clients left at all bricks that answer; for maintenance. The number of transactions ended.
+// The transactions that a brick is the authority of.
+Result<std::vector<Txn>> transactions_at(Volume::Impl& volume, uint16_t authority, const Caller& caller);
+
+// Settles what dead clients left: at one brick, or at all that answer. The number of transactions ended.
+Result<size_t> settle_at(Volume::Impl& volume, uint16_t authority, const Caller& caller);
 Result<size_t> settle_all(Volume::Impl& volume, const Caller& caller);
 
 }  // namespace voldfs::dht

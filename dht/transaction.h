@@ -25,9 +25,6 @@ class Transaction {
   // What the new name leads to now; without it, nothing must be there at the commit.
   void set_replaced(const wire::Link& replaced);
 
-  // kPlace: the object was there before the transaction and outlives its abort.
-  void keep_object() { txn_.record.flags |= wire::kTxnObjectStays; }
-
   Result<void> prepare();
   Result<void> mark();      // the old name; kOtherId, ENOENT: it leads elsewhere
   // The commit point. kOtherId, EEXIST, ENOENT: the new name leads elsewhere than said. EIO: not known what happened; whoever

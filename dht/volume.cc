@@ -107,8 +107,14 @@ Explained<void> Volume::Impl::reach_root(uint32_t wait_ms) {
                         up.error().is_errno() ? strerror(up.error().code) : "refused");
       continue;
     }
-    if (auto known = fetch_root(ordinal); known) return {};
-    else why = fmt::format("brick {} does not have the root directory (error {})", ordinal, known.error().code);
+    if (auto known = fetch_root(ordinal); known) {
+      // Bricks that have files of their own in the root say so (unite_root); those that do not answer now are asked again by a stat.
+      Caller quick;
+      quick.only_if_up = true;
+      if (auto whole = stat_directory(root, quick); !whole)
+        spdlog::info("root_incomplete error={}", whole.error().code);
+      return {};
+    } else why = fmt::format("brick {} does not have the root directory (error {})", ordinal, known.error().code);
   }
   return explain(fmt::format(
       "No brick of volume {} answers; the last one tried: {}. Check that the bricks run and that the map and its "

@@ -58,7 +58,7 @@ Result<void> clear_copy(Volume::Impl& volume, const NodePtr& dir, std::string_vi
   auto found = resolve(volume, dir, name, caller);
   if (found) return fail(EEXIST);
   if (found.error().code != ENOENT) return fail(found.error());
-  return volume.park(volume.hashed(dir, name), dir, name, caller);
+  return volume.park(volume.hashed(dir, name), dir, name, Id{}, caller);
 }
 
 Result<wire::Reply> place_elsewhere(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Id& id,
@@ -80,7 +80,7 @@ Result<wire::Reply> place_elsewhere(Volume::Impl& volume, const NodePtr& dir, st
     auto made = volume.call_dir(ordinal, dir, IfAbsent::kMaterialize, make, quick);
     if (!made && made.error().code == EEXIST) {
       // No stub leads to what is there: the authority had no such name.
-      if (auto parked = volume.park(ordinal, dir, name, quick); !parked) return fail(parked.error());
+      if (auto parked = volume.park(ordinal, dir, name, Id{}, quick); !parked) return fail(parked.error());
       made = volume.call_dir(ordinal, dir, IfAbsent::kMaterialize, make, quick);
     }
     if (!made) {

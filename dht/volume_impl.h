@@ -136,7 +136,8 @@ struct Volume::Impl {
   // The directory's id is refused by a brick. 0: it lives, ask again; ENOENT: it is removed.
   Result<void> revive(const NodePtr& dir, uint16_t ordinal, int& tries, const Caller& caller);
   // Takes what no name leads to out of the way of one that has a claim.
-  Result<void> park(uint16_t ordinal, const NodePtr& dir, std::string_view name, const Caller& caller);
+  // `expected`: its id; none: whatever it is.
+  Result<void> park(uint16_t ordinal, const NodePtr& dir, std::string_view name, const Id& expected, const Caller& caller);
   // The record as home (or, while it is down, the backup) has it now, noted in the node.
   Result<wire::DirRecord> fetch_record(const NodePtr& dir, const Caller& caller);
   // Attributes of a directory over its set: latest times, link count by the sum of subdirectories. `home`: what home (or

@@ -43,7 +43,7 @@ Result<wire::Reply> link_across(Volume::Impl& volume, const NodePtr& node, const
   };
   auto linked = volume.call_dir(place.brick, dir, IfAbsent::kMaterialize, make, caller);
   if (!linked && linked.error().code == EEXIST) {  // no stub led to it
-    if (auto parked = volume.park(place.brick, dir, name, caller); !parked) return fail(parked.error());
+    if (auto parked = volume.park(place.brick, dir, name, Id{}, caller); !parked) return fail(parked.error());
     linked = volume.call_dir(place.brick, dir, IfAbsent::kMaterialize, make, caller);
   }
   if (!linked) return linked;
@@ -61,7 +61,12 @@ Result<Entry> Volume::link(const NodePtr& node, const NodePtr& dir, std::string_
   int waits = 0;
   for (int tries = 0; tries < kLinkTriesMax;) {
     const uint16_t brick = node->location().brick;
-    const bool here = impl.hashed(dir, name) == brick && dir->record().epoch != 0;
+    const bool here = impl.hashed(dir, name) == brick;
+    if (here && dir->record().epoch == 0) {  // it may be anybody's
+      auto taken = resolve(impl, dir, name, caller);
+      if (taken) return fail(EEXIST);
+      if (taken.error().code != ENOENT) return fail(taken.error());
+    }
     auto linked = here ? link_here(impl, node, dir, name, caller) : link_across(impl, node, dir, name, caller);
     if (linked) {
       auto body = linked->body<wire::EntryBody>();

@@ -4,9 +4,9 @@
 #include <chrono>
 #include <thread>
 
+#include "dht/adoption.h"
 #include "dht/recent_names.h"
 #include "dht/settle.h"
-#include "dht/transaction.h"
 
 namespace voldfs::dht {
 
@@ -21,8 +21,7 @@ wire::Request ask_name(const wire::DirRef& dir, std::string_view name) {
 // A directory that lies at a name's authority is that name only if this is its home: otherwise it is a copy that keeps
 // the path of a former name.
 bool is_name(const wire::EntryBody& body, uint16_t asked) {
-  return body.kind == wire::EntryKind::kStub || body.type != wire::ObjectType::kDirectory || body.dir.home == asked ||
-         body.dir.epoch == 0;
+  return body.kind == wire::EntryKind::kStub || body.type != wire::ObjectType::kDirectory || body.dir.home == asked;
 }
 
 Resolved resolved_from(const wire::EntryBody& body, uint16_t asked) {
@@ -33,40 +32,6 @@ Resolved resolved_from(const wire::EntryBody& body, uint16_t asked) {
   found.object = body.object;
   found.brick = body.type == wire::ObjectType::kDirectory && body.dir.home != 0 ? body.dir.home : asked;
   return found;
-}
-
-// Epoch 0: the name may be anywhere, and does not exist only if every brick says so. The lowest ordinal wins.
-Result<Resolved> search(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller) {
-  const uint16_t hashed = volume.hashed(dir, name);
-  std::vector<uint16_t> others = volume.all_ordinals();
-  std::erase(others, hashed);
-  const wire::DirRef ref{dir->id(), 0, 0, 0};
-  Error down{0};
-  for (const Answer& answer : volume.ask(others, [&](uint16_t) { return ask_name(ref, name); }, caller)) {
-    if (!answer.status) {
-      const int code = answer.status.error().code;
-      if (code != ENOENT && code != wire::kDirAbsent && down.code == 0) down = answer.status.error();
-      continue;
-    }
-    auto body = answer.reply.body<wire::EntryBody>();
-    if (!body) return fail(body.error());
-    if (body->kind != wire::EntryKind::kObject) continue;  // a stub off its place leads nowhere
-    if (down.code != 0) return fail(down);                 // a lower ordinal may have it too
-    return resolved_from(*body, answer.ordinal);
-  }
-  if (down.code != 0) return fail(down.is_errno() ? down : Error(EIO));
-  return fail(ENOENT);
-}
-
-// What was found elsewhere is led to from its authority from now on; a directory stays where it is, for its path may have to be
-// made at the authority too. Without the stub (no room, another client was faster) it is searched for again.
-void leave_stub(Volume::Impl& volume, const NodePtr& dir, std::string_view name, Resolved& found, const Caller& caller) {
-  Transaction txn(volume, wire::TxnKind::kPlace, dir, name, link_to(volume, found), caller);
-  txn.keep_object();
-  if (!txn.prepare() || !txn.commit()) return;
-  txn.finish();
-  found.stub = true;
-  found.authority = txn.authority();
 }
 
 // A directory's name while its authority is down, from the brick that has its copy.
@@ -88,8 +53,9 @@ Result<Resolved> ask_backup(Volume::Impl& volume, const NodePtr& dir, std::strin
 }
 
 // What the authority answers: itself, or for a directory its backup while it is down.
+// `unclean`: it may have lost the name.
 Result<Resolved> ask_authority(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller,
-                               Grant* missing) {
+                               Grant* missing, bool& unclean) {
   Caller quick = caller;
   quick.only_if_up = volume.dir_copies() > 1;
   uint16_t asked = 0;
@@ -101,6 +67,7 @@ Result<Resolved> ask_authority(Volume::Impl& volume, const NodePtr& dir, std::st
     if (copy || copy.error().code != EHOSTDOWN) return copy;
     reply = volume.call_name(dir, name, IfAbsent::kNoEntry, make, caller, &asked, &refusal);
   }
+  unclean = !reply && (refusal.header.flags & wire::kFlagUnclean);
   if (!reply && reply.error().code == ENOENT && missing) *missing = grant_of(refusal);
   if (!reply) return fail(reply.error());
   auto body = reply->body<wire::EntryBody>();
@@ -160,13 +127,19 @@ Result<Resolved> resolve(Volume::Impl& volume, const NodePtr& dir, std::string_v
                          Grant* missing) {
   if (auto good = wire::check_name(name); !good) return fail(good.error());
   for (int tries = 0; tries < kRetriesMax; ++tries) {
-    auto found = ask_authority(volume, dir, name, caller, missing);
+    bool unclean = false;
+    auto found = ask_authority(volume, dir, name, caller, missing, unclean);
     if (!found) {
-      if (found.error().code == ENOENT && dir->record().epoch == 0 && missing) *missing = {};
-      if (found.error().code != ENOENT || dir->record().epoch != 0) return found;
-      auto adopted = search(volume, dir, name, caller);
-      if (adopted && !adopted->is_directory()) leave_stub(volume, dir, name, *adopted, caller);
-      return adopted;
+      if (found.error().code != ENOENT || (dir->record().epoch != 0 && !unclean)) return found;
+      if (missing) *missing = {};
+      auto elsewhere = search(volume, dir, name, unclean ? SearchFor::kLost : SearchFor::kAdopted, caller);
+      if (!elsewhere) return fail(elsewhere.error());
+      if (!*elsewhere) return found;
+      continue;
+    }
+    if (!found->stub && found->is_directory() && (found->body.dir.role & wire::kRoleFound)) {
+      if (auto united = unite(volume, dir, name, found->object.id, caller); !united) return fail(united.error());
+      continue;
     }
     if (found->body.leaving) {
       auto as_is = resolve_mark(volume, dir, name, *found, caller);

@@ -54,7 +54,7 @@ void complete_backup(Volume::Impl& volume, const NodePtr& dir, std::string_view 
   for (int tries = 0; tries < kRetriesMax; ++tries) {
     Result<void> mended = fail(error);
     if (error.code == wire::kDirAbsent) mended = volume.make_skeleton(dir, birth.backup, quick);
-    if (error.code == EEXIST || error.code == wire::kLeaving) mended = volume.park(birth.backup, dir, name, quick);
+    if (error.code == EEXIST || error.code == wire::kLeaving) mended = volume.park(birth.backup, dir, name, Id{}, quick);
     if (!mended) break;
     auto made = volume.call(birth.backup, request_for(birth, birth.backup, volume.dir_ref(dir), name, mode), quick);
     if (made) return;

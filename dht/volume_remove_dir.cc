@@ -180,9 +180,9 @@ Result<void> park_orphans(Volume::Impl& volume, const NodePtr& dir, uint16_t ord
     if (!entries) return fail(entries.error());
     for (const DirentView& entry : *entries) {
       auto found = resolve(volume, dir, entry.name, caller);
-      if (found && (found->authority == ordinal || found->object.id == entry.header.id)) return fail(ENOTEMPTY);
-      if (!found && found.error().code != ENOENT) return fail(found.error());
-      if (auto parked = volume.park(ordinal, dir, entry.name, caller); !parked) return parked;
+      if (found) return fail(ENOTEMPTY);
+      if (found.error().code != ENOENT) return fail(found.error());
+      if (auto parked = volume.park(ordinal, dir, entry.name, entry.header.id, caller); !parked) return parked;
     }
     if (page->end) return {};
     position = page->position;

@@ -22,7 +22,7 @@ complain() {
 	failed=1
 }
 
-# brick/base/id.h -> brick/base; brick/voldbrick_main.cc -> brick; fuse/a/b.h -> fuse
+# brick/base/id.h -> brick/base; tools/voldbrick_main.cc -> tools; fuse/a/b.h -> fuse
 layer_of() {
 	case $1 in
 		brick/*/*) local rest=${1#brick/}; echo "brick/${rest%%/*}" ;;

@@ -18,6 +18,12 @@ Id Id::random() {
   return id;
 }
 
+Id Id::random_adopted() {
+  Id id = random();
+  id.bytes[6] = static_cast<uint8_t>((id.bytes[6] & 0x0f) | 0x80);  // RFC 9562, 5.8: version 8
+  return id;
+}
+
 std::optional<Id> Id::parse(std::string_view text) {
   Id id;
   size_t digits = 0;

@@ -18,6 +18,9 @@ struct Id {
 
   // From the kernel's random source. Ends the process if there is none.
   static Id random();
+  // The same, marked as the id of a file that was there before voldfs (FORMAT.md, rule 3): version 8.
+  static Id random_adopted();
+  bool is_adopted() const { return bytes[6] >> 4 == 8; }
   // 32 hexadecimal digits, with or without the dashes of a UUID.
   static std::optional<Id> parse(std::string_view text);
   static Id from_bytes(const void* sixteen_bytes) {

@@ -14,7 +14,9 @@
 #include "brick/server/lane.h"
 #include "brick/server/listener.h"
 #include "brick/server/ops_session.h"
+#include "brick/store/directories.h"
 #include "brick/store/open_files.h"
+#include "brick/store/txn_log.h"
 
 namespace voldfs::server {
 
@@ -34,7 +36,7 @@ struct BrickServer::Impl : LeaseTeller {
       : options(std::move(options_in)),
         store(std::move(store_in)),
         locks([this](uint64_t session, const wire::LockBody& lock, int error) { tell_wait_ended(session, lock, error); }),
-        sessions(store->dot(), options.lease_ms, [this](uint64_t session) { clean_up(session); }),
+        sessions(store->dot(), store->boot(), options.lease_ms, [this](uint64_t session) { clean_up(session); }),
         leases(options.lease_ms, *this, &pins),
         pins(store->handles(), [this](const Id& id) { told_of_pinned(id); }),
         payloads(kPayloadBuffers),
@@ -106,7 +108,9 @@ struct BrickServer::Impl : LeaseTeller {
   bool stopping = false;                    // guarded by tick_mutex
   std::atomic<bool> accepting{true};
   int64_t grace_end_ms = 0;                 // housekeeping's
+  bool grace_lasts = false;                 // housekeeping's
   uint64_t map_version_told = 0;            // housekeeping's
+  int64_t next_tombstone_sweep_ms = boottime_ms() + kTombstoneSweepMs;  // housekeeping's; the start has swept
   std::thread accept_thread, housekeeping_thread;
 };
 
@@ -122,7 +126,8 @@ Explained<std::unique_ptr<BrickServer>> BrickServer::start(BrickServerOptions op
   }
   impl->grace_end_ms = boottime_ms() + own.store.grace_ms;
   impl->map_version_told = impl->store->map_version();
-  if (impl->sessions.all_reclaimed()) impl->state.end_grace();
+  impl->grace_lasts = impl->store->in_grace() && !impl->sessions.all_reclaimed();
+  if (!impl->grace_lasts) impl->state.end_grace();
 
   if (auto listening = impl->listener.listen_tcp(own.listen_address, own.port, false); !listening) {
     return explain(listening.error());
@@ -148,6 +153,16 @@ BrickServer::~BrickServer() { stop(); }
 uint16_t BrickServer::port() const { return impl_->listener.port(); }
 const store::Identity& BrickServer::identity() const { return impl_->store->identity(); }
 size_t BrickServer::sessions() const { return impl_->sessions.all().size(); }
+BrickServer::Chores BrickServer::chores(uint32_t overdue_ms) const {
+  store::Store& store = *impl_->store;
+  return {store.unclean(), store.directories().has_adopted(), store::has_older_txn(store, overdue_ms), impl_->sessions.died()};
+}
+
+void BrickServer::adopted_done() { impl_->store->directories().forget_adopted(); }
+void BrickServer::scrubbed() { impl_->store->set_clean(); }
+std::string BrickServer::map() const { return impl_->store->map(); }
+const std::vector<uint8_t>& BrickServer::secret() const { return impl_->store->secret(); }
+
 Faults& BrickServer::faults() { return impl_->faults; }
 std::string BrickServer::status() const { return status_document(impl_->state); }
 std::string BrickServer::prometheus() const { return impl_->metrics.prometheus(); }
@@ -168,6 +183,7 @@ void BrickServer::stop() {
 void BrickServer::kill() {
   if (!impl_ || !impl_->accept_thread.joinable()) return;
   impl_->state.killed.store(true);
+  impl_->store->abandon();
   impl_->state.stop();
   impl_->sessions.freeze();
   impl_->close_lanes([](Lane& lane) { lane.cut(); });
@@ -228,12 +244,18 @@ void BrickServer::Impl::housekeeping_loop() {
 
 void BrickServer::Impl::housekeep() {
   metrics.sessions_expired.fetch_add(sessions.expire());
-  if (store->in_grace() && (sessions.all_reclaimed() || boottime_ms() >= grace_end_ms)) {
+  // By the clock too, for who waits has to be woken.
+  if (grace_lasts && (sessions.all_reclaimed() || boottime_ms() >= grace_end_ms)) {
     spdlog::info("grace_ended all_reclaimed={}", sessions.all_reclaimed());
+    grace_lasts = false;
     state.end_grace();
   }
   leases.sweep();
   pins.sweep();
+  if (boottime_ms() >= next_tombstone_sweep_ms) {
+    next_tombstone_sweep_ms = boottime_ms() + kTombstoneSweepMs;
+    store->directories().sweep_tombstones();
+  }
   if (store->map_version() != map_version_told) {  // also when the map file was replaced under us
     map_version_told = store->map_version();
     state.spread_map();

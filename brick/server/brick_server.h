@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "brick/base/result.h"
 #include "brick/server/faults.h"
@@ -46,6 +47,20 @@ class BrickServer {
   // For tests.
   Faults& faults();
   void cut_connections();
+
+  // What there is to do for somebody who looks after the brick (tools/voldbrick_main.cc).
+  struct Chores {
+    bool unclean = false;          // the host went down while the brick served: names may be missing
+    bool adopted = false;          // directories of epoch 0 were met
+    bool overdue = false;          // a transaction is so old that its driver must be dead
+    uint64_t clients_died = 0;     // so far
+  };
+  Chores chores(uint32_t overdue_ms) const;
+  void adopted_done();             // all that were met before have been taken in
+  void scrubbed();                 // no name is missing any more
+
+  std::string map() const;
+  const std::vector<uint8_t>& secret() const;
 
   std::string status() const;      // JSON, as kStatus answers
   std::string prometheus() const;

@@ -38,10 +38,14 @@ int handle(ServerState& server, const std::shared_ptr<Session>& session, const O
 
 // With what others have to be told before the reply, and what the reply lets the client keep.
 int run(ServerState& server, const std::shared_ptr<Session>& session, const Operation& operation,
-        const wire::RequestView& request, IntentNote& note, wire::ReplyBuilder& reply) {
+        const wire::RequestView& request, IntentNote& note, std::vector<Payload>& payloads, wire::ReplyBuilder& reply) {
   if (!session) return handle(server, session, operation, request, note, reply);
   const bool changes = may_change(operation.op);
-  if (changes && (request.header.flags & wire::kFlagReclaim) == 0 && !server.wait_out_grace()) return wire::kGrace;
+  if (changes && (request.header.flags & wire::kFlagReclaim) == 0) {
+    // A payload is not held for so long: it comes again.
+    if (!payloads.empty() && server.store.in_grace()) return wire::kGrace;
+    if (!server.wait_out_grace()) return wire::kGrace;
+  }
   const uint64_t since = server.leases.now();
   const int status = handle(server, session, operation, request, note, reply);
   const bool pinned = status == 0 && hand_out(server, session, request, reply);
@@ -50,13 +54,14 @@ int run(ServerState& server, const std::shared_ptr<Session>& session, const Oper
   auto told = told_by(request, reply, status, is_pinned);
   reply.header.object_sequence = pinned ? server.leases.now() : since;  // then the client drops what it was granted before
   if (changes) {
+    if (!operation.reply_data) payloads.clear();
     if (const auto changed = changed_by(request, reply); !changed.empty()) {
       server.leases.changed(session->id(), changed);
       reply.header.object_sequence = server.leases.now();  // before what follows is looked at
       tell_directories(server.store, request, changed, reply, told);
     }
   }
-  if (!told.empty()) {
+  if (!told.empty() && !session->client().is_adopted()) {  // a client that keeps nothing (WIRE.md, "Handshake")
     reply.header.grant_ms = server.leases.grant(session->id(), since, told, changes);
   }
   return status;
@@ -64,13 +69,14 @@ int run(ServerState& server, const std::shared_ptr<Session>& session, const Oper
 
 // In its slot, so that it runs once however often it is sent.
 int run_in_slot(ServerState& server, const std::shared_ptr<Session>& session, const Operation& operation,
-                const wire::RequestView& request, wire::ReplyBuilder& reply) {
+                const wire::RequestView& request, std::vector<Payload>& payloads, wire::ReplyBuilder& reply) {
   const uint16_t slot = request.header.slot;
   switch (session->enter(slot, request.header.sequence, operation.once)) {
     case Session::Entry::kBusy: return wire::kSlotBusy;
     case Session::Entry::kStale: return wire::kSlotStale;
     case Session::Entry::kReplay:
       // What has happened before the restart may still be unknown to those who have not come back.
+      if (may_change(operation.op) && !payloads.empty() && server.store.in_grace()) return wire::kGrace;
       if (may_change(operation.op) && !server.wait_out_grace()) return wire::kGrace;
       session->file().recall(slot, reply);
       reply.header.flags = wire::kFlagReplayed;  // and no descriptor
@@ -80,7 +86,7 @@ int run_in_slot(ServerState& server, const std::shared_ptr<Session>& session, co
     case Session::Entry::kRun: break;
   }
   SlotNote note = operation.once ? SlotNote(session->file(), slot) : SlotNote();
-  const int status = run(server, session, operation, request, note, reply);
+  const int status = run(server, session, operation, request, note, payloads, reply);
   if (operation.once) {
     complete_header(server, request, status, reply);
     if (to_be_sent_again(status)) {
@@ -96,18 +102,18 @@ int run_in_slot(ServerState& server, const std::shared_ptr<Session>& session, co
 }
 
 int check_and_run(ServerState& server, const std::shared_ptr<Session>& session, const Operation* operation,
-                  const wire::RequestView& request, wire::ReplyBuilder& reply) {
+                  const wire::RequestView& request, std::vector<Payload>& payloads, wire::ReplyBuilder& reply) {
   if (operation == nullptr) return ENOSYS;
   if (!has_the_right_shape(*operation, request.header)) return EPROTO;
   if (!session) {
     if (!may_be_asked_by_anyone(operation->op)) return EPERM;
     SlotNote nowhere;
-    return run(server, session, *operation, request, nowhere, reply);
+    return run(server, session, *operation, request, nowhere, payloads, reply);
   }
   if (request.header.session != session->id() || session->ended()) return wire::kSessionGone;
   if (request.header.slot >= session->slots()) return EPROTO;
   session->touch();
-  return run_in_slot(server, session, *operation, request, reply);
+  return run_in_slot(server, session, *operation, request, payloads, reply);
 }
 
 }  // namespace
@@ -121,15 +127,17 @@ void complete_header(ServerState& server, const wire::RequestView& request, int 
   header.sequence = request.header.sequence;
   header.map_version = server.store.map_version();
   header.verifier = server.store.verifier();
+  if (server.store.unclean()) header.flags |= wire::kFlagUnclean;
 }
 
 bool dispatch(ServerState& server, const std::shared_ptr<Session>& session, const Operation* operation,
-              const wire::RequestView& request, std::span<std::byte> data_room, wire::ReplyBuilder& reply) {
+              const wire::RequestView& request, std::span<std::byte> data_room, std::vector<Payload>& payloads,
+              wire::ReplyBuilder& reply) {
   const bool faulty = server.faults.any.load(std::memory_order_relaxed);
   if (faulty && spend(server.faults.dial(request.op()).cut_before)) return false;
   const int64_t begin_us = monotonic_us();
   reply.data_room = data_room;
-  const int status = check_and_run(server, session, operation, request, reply);
+  const int status = check_and_run(server, session, operation, request, payloads, reply);
   complete_header(server, request, status, reply);
   if (!reply.data.empty()) reply.header.data_size = static_cast<uint32_t>(reply.data.size());
   server.metrics.operation(request.op())

@@ -110,7 +110,7 @@ void Lane::serve_requests(Stream& stream) {
     reply.name2.clear();
     reply.data.clear();
     reply.descriptor = -1;
-    if (!dispatch(server_, session_, operation, request_, data_room_, reply)) return;
+    if (!dispatch(server_, session_, operation, request_, data_room_, payloads_, reply)) return;
     if (server_.killed.load(std::memory_order_relaxed)) return;
     drop_request();
     send_deadline_us_ = deadline_in(kSendMs);

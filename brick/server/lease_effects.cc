@@ -149,6 +149,7 @@ std::vector<LeaseItem> changed_by(const wire::RequestView& request, const wire::
     case Op::kSymlink:
     case Op::kMkdir:
     case Op::kPark:
+    case Op::kStubMake:
     case Op::kTxnMark:
     case Op::kTxnUnmark:
     case Op::kTxnLeave: items.all(directory_of(request)); break;
@@ -178,7 +179,9 @@ std::vector<LeaseItem> changed_by(const wire::RequestView& request, const wire::
     case Op::kSetGrow:
     case Op::kMaterialize:
     case Op::kDirRefresh:
-    case Op::kDirUpdate: items.all(object_of(request)); break;  // SetGrowBody, DirRecord, DirUpdateBody: the id first
+    case Op::kDirUpdate:
+    case Op::kDirUnite:
+    case Op::kDirEpoch: items.all(object_of(request)); break;  // the id comes first in the body of each
     case Op::kOpen:
       if (body_of<wire::OpenBody>(request).flags & O_TRUNC) items.attr(object_of(request));
       break;
@@ -217,6 +220,9 @@ bool may_change(wire::Op op) {
     case Op::kDirRefresh:
     case Op::kDirUpdate:
     case Op::kPark:
+    case Op::kDirUnite:
+    case Op::kDirEpoch:
+    case Op::kStubMake:
     case Op::kOpen:
     case Op::kSetattr:
     case Op::kFlagsSet:

@@ -29,6 +29,7 @@ inline constexpr size_t kPayloadBuffers = 32;
 inline constexpr size_t kSessionsMax = 1024;                    // beyond: EUSERS at the handshake
 inline constexpr uint32_t kLeaseMsDefault = 20'000;
 inline constexpr int64_t kHousekeepingMs = 200;                 // between two looks at leases and grace
+inline constexpr int64_t kTombstoneSweepMs = 3'600'000;        // between two looks for tombstones that have had their time
 inline constexpr int64_t kSlotWaitMs = 1'000;                   // for a slot's running request; then kSlotBusy
 inline constexpr size_t kNotificationsMax = 4096;               // not yet acknowledged; beyond: the session ends
 

@@ -1,6 +1,7 @@
 #include "brick/server/ops_directory.h"
 
 #include "brick/server/ops_name.h"
+#include "brick/store/adoption.h"
 #include "brick/store/directory_make.h"
 #include "brick/store/directory_remove.h"
 #include "brick/store/store.h"
@@ -8,6 +9,8 @@
 
 namespace voldfs::server {
 namespace {
+
+constexpr size_t kIdsMax = 4096;  // told at once by kDirList
 
 Result<void> answer(Call& call, const Result<wire::EntryBody>& entry) {
   if (!entry) return fail(entry.error());
@@ -100,6 +103,40 @@ Result<void> op_dir_update(Call& call) {
   auto body = call.request.as<wire::DirUpdateBody>();
   if (!body) return fail(body.error());
   return answer(call, store::update_directory(call.store, *body, std::string(call.request.name)));
+}
+
+Result<void> op_dir_list(Call& call) {
+  auto after = call.request.as<wire::DirRef>();
+  if (!after) return fail(after.error());
+  auto ids = call.store.directories().list(after->id, kIdsMax);
+  if (!ids) return fail(ids.error());
+  const auto bytes = std::as_bytes(std::span(*ids));
+  call.reply.data.assign(bytes.begin(), bytes.end());
+  return {};
+}
+
+Result<void> op_dir_unite(Call& call) {
+  auto body = call.request.as<wire::MaterializeBody>();
+  if (!body) return fail(body.error());
+  return answer(call, store::unite_directory(call.store, *body, std::string(call.request.name), call.request.data));
+}
+
+Result<void> op_dir_epoch(Call& call) {
+  auto body = call.request.as<wire::DirBody>();
+  if (!body) return fail(body.error());
+  return answer(call, store::set_epoch(call.store, body->dir));
+}
+
+Result<void> op_stub_make(Call& call) {
+  auto body = call.request.as<wire::StubBody>();
+  if (!body) return fail(body.error());
+  auto dir = enter(call, body->dir);
+  if (!dir) return fail(dir.error());
+  wire::EntryBody met{};
+  auto entry = store::make_stub(call.store, *dir, std::string(call.request.name), body->link, met);
+  if (!entry) return refuse(call, entry.error(), met);
+  call.reply.set_body(*entry);
+  return {};
 }
 
 }  // namespace voldfs::server

@@ -13,5 +13,9 @@ Result<void> op_set_grow(Call& call);
 Result<void> op_materialize(Call& call);
 Result<void> op_dir_refresh(Call& call);
 Result<void> op_dir_update(Call& call);
+Result<void> op_dir_list(Call& call);
+Result<void> op_dir_unite(Call& call);
+Result<void> op_dir_epoch(Call& call);
+Result<void> op_stub_make(Call& call);
 
 }  // namespace voldfs::server

@@ -174,12 +174,12 @@ Result<void> op_readdir(Call& call) {
 }
 
 Result<void> op_park(Call& call) {
-  auto body = call.request.as<wire::NameBody>();
+  auto body = call.request.as<wire::UnlinkBody>();
   if (!body) return fail(body.error());
   auto dir = enter(call, body->dir, true);
   if (!dir) return fail(dir.error());
   wire::EntryBody met{};
-  auto parked = store::park_name(call.store, *dir, std::string(call.request.name), met);
+  auto parked = store::park_name(call.store, *dir, std::string(call.request.name), body->expected, met);
   if (!parked) return refuse(call, parked.error(), met);
   return {};
 }

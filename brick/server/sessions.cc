@@ -75,22 +75,28 @@ size_t settle_slots(store::Store& store, SlotFile& file) {
   return settled;
 }
 
-Sessions::Sessions(int dot, uint32_t lease_ms, CleanUp clean_up)
-    : dot_(dot), lease_ms_(lease_ms), clean_up_(std::move(clean_up)) {}
+Sessions::Sessions(int dot, const Id& boot, uint32_t lease_ms, CleanUp clean_up)
+    : dot_(dot), boot_(boot), lease_ms_(lease_ms), clean_up_(std::move(clean_up)) {}
 
 Result<void> Sessions::load(store::Store& store) {
   const auto names = names_in(dot_, "sessions");
   if (!names) return names.error().code == ENOENT ? Result<void>{} : fail(names.error());
   for (const std::string& name : *names) {
-    auto file = SlotFile::open(dot_, name);
+    auto file = SlotFile::open(dot_, boot_, name);
     if (!file && (file.error().code == ESTALE || file.error().code == EPROTO)) {
       spdlog::info("session_dropped session={} reason={}", name,
                    file.error().code == ESTALE ? "host_rebooted" : "cut_or_damaged");
+      rebooted_ |= file.error().code == ESTALE;
+      ++died_;
       remove_file(name);
       continue;
     }
     if (!file) return fail(file.error());
     settle_slots(store, **file);
+    if ((*file)->header().client.is_adopted()) {  // it keeps nothing that it could reclaim
+      remove_file(name);
+      continue;
+    }
     auto session = std::make_shared<Session>(std::move(*file), lease_ms_, true);
     spdlog::info("session_restored session={} client={}", session->id(), session->client().hex());
     std::lock_guard lock(mutex_);
@@ -100,11 +106,11 @@ Result<void> Sessions::load(store::Store& store) {
 }
 
 Result<std::unique_ptr<SlotFile>> Sessions::make_file(uint64_t id, const Id& client) {
-  auto file = SlotFile::create(dot_, id, client, wire::kSlotsMax);
+  auto file = SlotFile::create(dot_, boot_, id, client, wire::kSlotsMax);
   if (file) return file;
   spdlog::warn("session_volatile session={} error={}: a resend over a restart of the brick will not be recognized", id,
                file.error().code);
-  return SlotFile::create_volatile(id, client, wire::kSlotsMax);
+  return SlotFile::create_volatile(boot_, id, client, wire::kSlotsMax);
 }
 
 Result<std::shared_ptr<Session>> Sessions::create(const Id& client) {
@@ -140,6 +146,7 @@ void Sessions::end(const std::shared_ptr<Session>& session) {
     if (sessions_.erase(session->id()) == 0) return;
   }
   session->end();
+  if (!said_bye(session->id())) ++died_;
   clean_up_(session->id());
   if (!frozen_.load()) remove_file(std::to_string(session->id()));
 }
@@ -181,7 +188,7 @@ size_t Sessions::expire() {
 
 bool Sessions::all_reclaimed() const {
   std::lock_guard lock(mutex_);
-  return std::none_of(sessions_.begin(), sessions_.end(), [](const auto& entry) { return entry.second->to_reclaim(); });
+  return !rebooted_ && std::none_of(sessions_.begin(), sessions_.end(), [](const auto& entry) { return entry.second->to_reclaim(); });
 }
 
 std::vector<std::shared_ptr<Session>> Sessions::all() const {

@@ -16,8 +16,8 @@ class Sessions {
   // Drops what the brick holds for a session: opens, locks. May be called twice for one.
   using CleanUp = std::function<void(uint64_t session)>;
 
-  // `dot`: descriptor of `.voldfs`, outlives this.
-  Sessions(int dot, uint32_t lease_ms, CleanUp clean_up);
+  // `dot`: descriptor of `.voldfs`, outlives this. `boot`: the host's.
+  Sessions(int dot, const Id& boot, uint32_t lease_ms, CleanUp clean_up);
 
   // At the start, before anybody connects: takes up the sessions that an earlier life of the brick has left, and
   // settles what their slots noted without a result. Those of an earlier boot of the host are removed.
@@ -37,8 +37,11 @@ class Sessions {
 
   // Ends the sessions whose lease is over, and writes the others' leases down. Returns how many ended.
   size_t expire();
-  // Whether all sessions of the earlier life have reclaimed or ended.
+  // Whether all sessions of the earlier life have reclaimed or ended. Of those that ended with the host's earlier boot nobody
+  // knows whether they will: false, the grace period's end tells.
   bool all_reclaimed() const;
+  // How many sessions have ended without the client's word for it: what such a client was about to do it may have left half done.
+  uint64_t died() const { return died_.load(std::memory_order_relaxed); }
   std::vector<std::shared_ptr<Session>> all() const;
 
   // As if the process had been killed: nothing is written any more. For tests.
@@ -49,9 +52,12 @@ class Sessions {
   void remove_file(const std::string& name);
 
   const int dot_;
+  const Id boot_;
   const uint32_t lease_ms_;
   const CleanUp clean_up_;
   std::atomic<bool> frozen_{false};
+  std::atomic<uint64_t> died_{0};
+  bool rebooted_ = false;  // load() alone sets it
   mutable std::mutex mutex_;
   std::unordered_map<uint64_t, std::shared_ptr<Session>> sessions_;  // guarded by mutex_
   std::unordered_map<uint64_t, int64_t> byes_;                      // guarded by mutex_: until when remembered

@@ -21,32 +21,17 @@ size_t file_bytes(uint32_t slots) { return kSlotFileHeader + size_t{slots} * kSl
 
 void* map_shared(int fd, size_t bytes) { return ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0); }
 
-Result<void> fill_header(void* memory, uint64_t session, const Id& client, uint32_t slots) {
-  const auto boot = boot_id();
-  if (!boot) return fail(boot.error());
+void fill_header(void* memory, const Id& boot, uint64_t session, const Id& client, uint32_t slots) {
   auto* header = static_cast<SlotFileHeader*>(memory);
-  *header = {0, session, client, slots, kSlotBytes, 0, *boot};
+  *header = {0, session, client, slots, kSlotBytes, 0, boot};
   // Last, so that a file that was cut before it is no session.
   std::atomic_ref(header->magic).store(kSlotFileMagic, std::memory_order_release);
-  return {};
 }
 
 }  // namespace
 
-Result<Id> boot_id() {
-  const unique_fd fd(::open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC));
-  if (!fd) return fail_errno();
-  char text[64] = {};
-  const ssize_t size = ::read(fd.get(), text, sizeof text - 1);
-  if (size < 0) return fail_errno();
-  std::string_view digits(text, static_cast<size_t>(size));
-  while (!digits.empty() && digits.back() == '\n') digits.remove_suffix(1);
-  const auto id = Id::parse(digits);
-  if (!id) return fail(EIO);
-  return *id;
-}
-
-Result<std::unique_ptr<SlotFile>> SlotFile::create(int dot, uint64_t session, const Id& client, uint32_t slots) {
+Result<std::unique_ptr<SlotFile>> SlotFile::create(int dot, const Id& boot, uint64_t session, const Id& client,
+                                                   uint32_t slots) {
   const std::string name = std::string(kFolder) + "/" + std::to_string(session);
   if (::mkdirat(dot, kFolder, 0700) != 0 && errno != EEXIST) return fail_errno();
   const unique_fd fd(::openat(dot, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
@@ -57,24 +42,24 @@ Result<std::unique_ptr<SlotFile>> SlotFile::create(int dot, uint64_t session, co
   if (error == 0 && memory == MAP_FAILED) error = errno;
   if (error == 0) {
     std::unique_ptr<SlotFile> file(new SlotFile(memory, bytes));
-    const auto filled = fill_header(memory, session, client, slots);
-    if (filled) return file;
-    error = filled.error().code;
+    fill_header(memory, boot, session, client, slots);
+    return file;
   }
   ::unlinkat(dot, name.c_str(), 0);
   return fail(error);
 }
 
-Result<std::unique_ptr<SlotFile>> SlotFile::create_volatile(uint64_t session, const Id& client, uint32_t slots) {
+Result<std::unique_ptr<SlotFile>> SlotFile::create_volatile(const Id& boot, uint64_t session, const Id& client,
+                                                            uint32_t slots) {
   const size_t bytes = file_bytes(slots);
   void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return fail_errno();
   std::unique_ptr<SlotFile> file(new SlotFile(memory, bytes));
-  if (auto filled = fill_header(memory, session, client, slots); !filled) return fail(filled.error());
+  fill_header(memory, boot, session, client, slots);
   return file;
 }
 
-Result<std::unique_ptr<SlotFile>> SlotFile::open(int dot, const std::string& name) {
+Result<std::unique_ptr<SlotFile>> SlotFile::open(int dot, const Id& boot, const std::string& name) {
   const std::string path = std::string(kFolder) + "/" + name;
   const unique_fd fd(::openat(dot, path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
   if (!fd) return fail_errno();
@@ -84,14 +69,12 @@ Result<std::unique_ptr<SlotFile>> SlotFile::open(int dot, const std::string& nam
 
   SlotFileHeader header;
   if (::pread(fd.get(), &header, sizeof header, 0) != sizeof header) return fail(EPROTO);
-  const auto boot = boot_id();
-  if (!boot) return fail(boot.error());
   if (header.magic != kSlotFileMagic || header.slots == 0 || header.slots > wire::kSlotsMax ||
       header.slot_bytes != kSlotBytes || name != std::to_string(header.session) ||
       static_cast<size_t>(stat.st_size) != file_bytes(header.slots)) {
     return fail(EPROTO);
   }
-  if (header.boot != *boot) return fail(ESTALE);
+  if (header.boot != boot) return fail(ESTALE);
   void* memory = map_shared(fd.get(), static_cast<size_t>(stat.st_size));
   if (memory == MAP_FAILED) return fail_errno();
   return std::unique_ptr<SlotFile>(new SlotFile(memory, static_cast<size_t>(stat.st_size)));

@@ -45,11 +45,11 @@ static_assert(sizeof(Intent) == 608 && sizeof(SlotRecord) == kSlotBytes);
 class SlotFile {
  public:
   // Makes `sessions/NUMBER` below `dot`, with its blocks allocated: a full disk is met here and not as SIGBUS later.
-  static Result<std::unique_ptr<SlotFile>> create(int dot, uint64_t session, const Id& client, uint32_t slots);
+  static Result<std::unique_ptr<SlotFile>> create(int dot, const Id& boot, uint64_t session, const Id& client, uint32_t slots);
   // As create(), without a file: for a session that a full disk has no room for. Does not survive the process.
-  static Result<std::unique_ptr<SlotFile>> create_volatile(uint64_t session, const Id& client, uint32_t slots);
+  static Result<std::unique_ptr<SlotFile>> create_volatile(const Id& boot, uint64_t session, const Id& client, uint32_t slots);
   // Maps a file of an earlier life. EPROTO: it is none, or damaged; ESTALE: of an earlier boot of the host.
-  static Result<std::unique_ptr<SlotFile>> open(int dot, const std::string& name);
+  static Result<std::unique_ptr<SlotFile>> open(int dot, const Id& boot, const std::string& name);
   ~SlotFile();
   SlotFile(const SlotFile&) = delete;
   SlotFile& operator=(const SlotFile&) = delete;
@@ -84,8 +84,5 @@ class SlotFile {
   SlotFileHeader* header_;
   std::atomic<bool> frozen_{false};
 };
-
-// The host's boot, /proc/sys/kernel/random/boot_id.
-Result<Id> boot_id();
 
 }  // namespace voldfs::server

@@ -179,6 +179,8 @@ DirectoryPtr Directories::insert(DirectoryPtr directory) {
   std::lock_guard lock(mutex_);
   auto [place, added] = cache_.try_emplace(directory->id());
   if (!added) return place->second.directory;
+  const wire::DirRecord record = directory->record();
+  if (record.epoch == 0 && (record.role & (wire::kRoleHome | wire::kRoleFound))) has_adopted_.store(true, std::memory_order_relaxed);
   used_.push_front(directory->id());
   place->second = {directory, used_.begin()};
   for (int tries = 0; cache_.size() > options_.open_max && tries < kEvictionTries; ++tries) {
@@ -274,7 +276,7 @@ Result<void> Directories::adopt(int fd, const Id& id, const Id& parent) {
   record.epoch = 0;
   record.home = options_.ordinal;
   record.change = 1;
-  record.role = wire::kRoleHome | wire::kRoleMember;
+  record.role = wire::kRoleHome | wire::kRoleMember | wire::kRoleFound;
   record.set.add(options_.ordinal);
   if (auto set = set_xattr(fd, kXattrDir, encode_directory(record)); !set) return set;
   return set_id(fd, id);
@@ -354,6 +356,24 @@ Result<void> each_entry(int dir, const std::function<void(const char*, unsigned 
 }
 
 }  // namespace
+
+Result<std::vector<Id>> Directories::list(const Id& after, size_t max) const {
+  std::vector<Id> ids;
+  for (unsigned bucket = after.bytes[0]; bucket < 256 && ids.empty(); ++bucket) {
+    Id first{};
+    first.bytes[0] = static_cast<uint8_t>(bucket);
+    unique_fd fd(openat(index_.get(), first.hex().substr(0, 2).c_str(), kOpenDirectory));
+    if (!fd && errno == ENOENT) continue;
+    if (!fd) return fail_errno();
+    auto read = each_entry(fd.get(), [&](const char* name, unsigned char) {
+      if (auto id = Id::parse(name); id && *id > after) ids.push_back(*id);
+    });
+    if (!read) return fail(read.error());
+  }
+  std::sort(ids.begin(), ids.end());
+  if (ids.size() > max) ids.resize(max);
+  return ids;
+}
 
 void Directories::sweep_tombstones() {
   const time_t oldest = time(nullptr) - kTombstoneLife_s;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <functional>
 #include <list>
 #include <memory>
@@ -118,7 +119,14 @@ class Directories {
   Result<void> rebuild_index();
   Result<void> index_root();  // of a brick that has nothing else to index
 
+  // Ids of directories that are here, those above `after` in their order, at most `max` of them; none: there are no more.
+  Result<std::vector<Id>> list(const Id& after, size_t max) const;
+
   size_t open_count() const;
+
+  // Whether a directory of epoch 0 whose home this brick is, or that it found, was met since forget_adopted().
+  bool has_adopted() const { return has_adopted_.load(std::memory_order_relaxed); }
+  void forget_adopted() { has_adopted_.store(false, std::memory_order_relaxed); }
 
  private:
   struct Cached {
@@ -141,6 +149,7 @@ class Directories {
   mutable std::mutex mutex_;
   std::unordered_map<Id, Cached> cache_;  // guarded by mutex_
   std::list<Id> used_;                    // guarded by mutex_; most recently used first
+  std::atomic<bool> has_adopted_ = false;
 };
 
 }  // namespace voldfs::store

@@ -79,7 +79,27 @@ Result<DirectoryPtr> make_in_place(Store& store, const Directory& parent, const 
   return made;
 }
 
-// A new copy, complete, in .voldfs/tmp.
+// What a copy that is here already becomes by a record that comes with an operation.
+Result<void> merge(const DirectoryPtr& dir, const wire::DirRecord& wanted) {
+  auto updated = dir->update([&](wire::DirRecord& record) -> Result<void> {
+    if (is_home(record)) return {};  // home knows best
+    const bool newer = wanted.change >= record.change;
+    uint8_t role = record.role | (wanted.role & ~wire::kRoleHome);
+    if (role & ~wire::kRoleSkeleton) role &= static_cast<uint8_t>(~wire::kRoleSkeleton);
+    const uint32_t subdirectories = record.subdirectories;
+    if (newer) record = wanted;
+    record.role = role;
+    record.subdirectories = subdirectories;
+    record.state = wire::DirState::kLive;
+    record.txn = {};
+    return {};
+  });
+  if (!updated) return fail(updated.error());
+  return {};
+}
+
+}  // namespace
+
 Result<DirectoryPtr> build_copy(Store& store, const wire::MaterializeBody& body, std::span<const std::byte> xattrs) {
   const std::string name = body.record.id.hex();
   unlinkat(store.tmp(), name.c_str(), AT_REMOVEDIR);  // of an attempt that was cut
@@ -105,26 +125,12 @@ Result<void> place_copy(Store& store, const Directory& parent, const std::string
   return park(store, store.tmp(), built, built);
 }
 
-// What a copy that is here already becomes by a record that comes with an operation.
-Result<void> merge(const DirectoryPtr& dir, const wire::DirRecord& wanted) {
-  auto updated = dir->update([&](wire::DirRecord& record) -> Result<void> {
-    if (is_home(record)) return {};  // home knows best
-    const bool newer = wanted.change >= record.change;
-    uint8_t role = record.role | (wanted.role & ~wire::kRoleHome);
-    if (role & ~wire::kRoleSkeleton) role &= static_cast<uint8_t>(~wire::kRoleSkeleton);
-    const uint32_t subdirectories = record.subdirectories;
-    if (newer) record = wanted;
-    record.role = role;
-    record.subdirectories = subdirectories;
-    record.state = wire::DirState::kLive;
-    record.txn = {};
-    return {};
-  });
-  if (!updated) return fail(updated.error());
-  return {};
+Result<void> take_over_attributes(const Directory& dir, wire::Attr attr, std::span<const std::byte> xattrs) {
+  auto own = get_attr(dir.fd());
+  if (!own) return fail(own.error());
+  attr.atime = own->atime, attr.atime_ns = own->atime_ns, attr.mtime = own->mtime, attr.mtime_ns = own->mtime_ns;
+  return take_over(dir.fd(), attr, xattrs);
 }
-
-}  // namespace
 
 Result<wire::EntryBody> describe_directory(const Directory& dir) {
   wire::EntryBody entry{};
@@ -206,7 +212,8 @@ Result<wire::EntryBody> materialize(Store& store, const wire::MaterializeBody& b
 
 Result<wire::EntryBody> refresh_directory(Store& store, const wire::MaterializeBody& body, const std::string& name,
                                           std::span<const std::byte> xattrs) {
-  if (auto checked = check_record(body.record); !checked) return fail(checked.error());
+  const bool root = body.record.id == kRootId;  // which every brick has, at its place
+  if (auto checked = root ? Result<void>() : check_record(body.record); !checked) return fail(checked.error());
   auto dir = store.directories().find(body.record.id);
   if (!dir) return fail(dir.error());
   const auto before = (*dir)->record();
@@ -215,15 +222,11 @@ Result<wire::EntryBody> refresh_directory(Store& store, const wire::MaterializeB
     EntriesGuard entries{{*dir, true}};
     RootScope scope;
     // The user-visible times of a member are its own: the latest of the set counts.
-    wire::Attr attr = body.attr;
-    auto own = get_attr((*dir)->fd());
-    if (!own) return fail(own.error());
-    attr.atime = own->atime, attr.atime_ns = own->atime_ns, attr.mtime = own->mtime, attr.mtime_ns = own->mtime_ns;
-    if (auto taken = take_over((*dir)->fd(), attr, xattrs); !taken) return fail(taken.error());
+    if (auto taken = take_over_attributes(**dir, body.attr, xattrs); !taken) return fail(taken.error());
     // The record last: until then the copy counts as behind.
     if (auto merged = merge(*dir, body.record); !merged) return fail(merged.error());
   }
-  if (!name.empty()) {
+  if (!name.empty() && !root) {
     if (auto moved = move_directory(store, *dir, body.record.parent, name, Id{}); !moved) return fail(moved.error());
   }
   return describe_directory(**dir);

@@ -26,6 +26,12 @@ Result<wire::EntryBody> update_directory(Store& store, const wire::DirUpdateBody
 // The set gets a brick (kSetGrow). kDirAbsent: this is neither home nor backup; kDirRemoved: it is going.
 Result<wire::EntryBody> grow_set(Store& store, const wire::SetGrowBody& body);
 
+// For adoption.h: a new copy, complete, in .voldfs/tmp; from there to its place, or to .voldfs/parked where that is taken;
+// and the attributes of one that is here (its times stay).
+Result<DirectoryPtr> build_copy(Store& store, const wire::MaterializeBody& body, std::span<const std::byte> xattrs);
+Result<void> place_copy(Store& store, const Directory& parent, const std::string& name, const Id& id);
+Result<void> take_over_attributes(const Directory& dir, wire::Attr attr, std::span<const std::byte> xattrs);
+
 // A directory as the wire says it: record and attributes.
 Result<wire::EntryBody> describe_directory(const Directory& dir);
 

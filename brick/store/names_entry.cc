@@ -37,7 +37,7 @@ Result<wire::EntryBody> directory_entry(Store& store, const Directory& dir, cons
 Result<Id> file_id(int dir, const char* name) {
   auto id = get_id_at(dir, name);
   if (id || id.error().code != ENODATA) return id;
-  const Id fresh = Id::random();
+  const Id fresh = Id::random_adopted();
   if (auto set = set_id_at(dir, name, fresh); !set) return fail(set.error());
   return fresh;
 }

@@ -58,17 +58,20 @@ Result<wire::EntryBody> unlink_name(Store& store, const DirectoryPtr& dir, const
   return entry;
 }
 
-Result<void> park_name(Store& store, const DirectoryPtr& dir, const std::string& name, wire::EntryBody& met) {
+Result<void> park_name(Store& store, const DirectoryPtr& dir, const std::string& name, const Id& expected,
+                       wire::EntryBody& met) {
   if (auto named = check_known_name(*dir, name); !named) return fail(named.error());
   EntriesGuard entries{{dir, true}};
   auto lock = store.name_locks().name(dir->id(), name);
   auto entry = read_entry(store, *dir, name);
   if (!entry) return fail(entry.error());
   met = *entry;
-  if (entry->leaving) return fail(wire::kLeaving);
+  if (auto checked = check_entry(*entry, expected); !checked) return checked;
   RootScope scope;
   KeepTimes times(dir->fd());
-  return park(store, dir->fd(), name, parked_name(*entry, dir->id(), name));
+  if (auto parked = park(store, dir->fd(), name, parked_name(*entry, dir->id(), name)); !parked) return parked;
+  const bool leads_to_directory = entry->kind == wire::EntryKind::kStub && entry->type == wire::ObjectType::kDirectory;
+  return leads_to_directory ? dir->count_subdirectory(-1) : Result<void>();
 }
 
 namespace {

@@ -22,7 +22,8 @@ Result<void> drop_name(Store& store, int dir, const std::string& name, const wir
 Result<wire::EntryBody> settle_object(Store& store, const wire::SettleBody& body, const std::string& old_name,
                                       const std::string& new_name, wire::EntryBody& met);
 
-// Takes an entry that nothing leads to out of the tree (kPark).
-Result<void> park_name(Store& store, const DirectoryPtr& dir, const std::string& name, wire::EntryBody& met);
+// Takes an entry that nothing leads to out of the tree (kPark). `expected`: its id; none: whatever it is. kOtherId, kLeaving.
+Result<void> park_name(Store& store, const DirectoryPtr& dir, const std::string& name, const Id& expected,
+                       wire::EntryBody& met);
 
 }  // namespace voldfs::store

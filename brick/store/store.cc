@@ -37,10 +37,10 @@ constexpr size_t kKeyMin = 16;
 constexpr unsigned kStatxMountIdUnique = 0x4000;
 
 // Differs after a reboot and after the file system was mounted anew: unsynced writes may be lost then.
-uint64_t verifier_of(int root) {
+uint64_t verifier_of(int root, const Id& boot) {
   struct statx stat {};
   statx(root, "", AT_EMPTY_PATH, STATX_MNT_ID | kStatxMountIdUnique, &stat);
-  std::string text = boot_id();
+  std::string text = boot.hex();
   text += '/' + std::to_string(stat.stx_mnt_id);
   return XXH3_64bits(text.data(), text.size()) | 1;  // never 0, which means "not told"
 }
@@ -64,7 +64,8 @@ struct Store::Impl {
   std::vector<uint8_t> secret;
   uint64_t verifier = 0;
   unsigned position_shift = 0;
-  bool unclean = false;
+  Id boot;
+  std::atomic<bool> unclean = false;
   bool serving = false;           // `state` says so
 
   std::atomic<bool> in_grace = false;
@@ -255,9 +256,11 @@ Explained<void> Store::Impl::check_index(bool moved) {
 }
 
 Explained<void> Store::Impl::start_serving() {
-  verifier = verifier_of(root.get());
+  boot = options.boot;
+  if (boot.is_none()) boot = Id::parse(boot_id()).value_or(Id{});
+  verifier = verifier_of(root.get(), boot);
   const auto state = read_small_file(dot.get(), "state");
-  const std::string serving_here = "unclean " + boot_id();
+  const std::string serving_here = "unclean " + boot.uuid();
   // Stays as it is until a scrub has been here, however often the brick starts meanwhile.
   unclean = state && state->starts_with("unclean") && *state != serving_here;
   if (!unclean) {
@@ -297,7 +300,18 @@ int Store::txn() const { return impl_->txn.get(); }
 unsigned Store::position_shift() const { return impl_->position_shift; }
 uint32_t Store::min_free_percent() const { return impl_->options.min_free_percent; }
 bool Store::unclean() const { return impl_->unclean; }
+const Id& Store::boot() const { return impl_->boot; }
 uint64_t Store::verifier() const { return impl_->verifier; }
+
+void Store::abandon() { impl_->serving = false; }
+
+void Store::set_clean() {
+  RootScope scope;
+  // It serves: what was lost before this boot has been found, what may be lost from here on is another matter.
+  auto written = write_small_file(impl_->dot.get(), "state", "unclean " + impl_->boot.uuid(), 0600);
+  if (!written) return spdlog::warn("state-unwritten path={} errno={}", impl_->options.path, written.error().code);
+  impl_->unclean = false;
+}
 Directories& Store::directories() { return *impl_->directories; }
 Handles& Store::handles() { return *impl_->handles; }
 NameLocks& Store::name_locks() { return impl_->name_locks; }

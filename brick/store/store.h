@@ -29,6 +29,7 @@ struct StoreOptions {
   Id brick;                      // for init: which of the map's bricks this is; none: found by path in the map
   uint32_t min_free_percent = 1; // new files are refused (ENOSPC) below this much free space or inodes
   uint32_t grace_ms = 20'000;    // after a start, how long clients may reclaim
+  Id boot;                       // of the host; none: what the kernel says. Tests reboot hosts by it
 };
 
 // Lives as long as the process serves the brick. Any thread.
@@ -57,7 +58,10 @@ class Store {
   // most once in kRoomCheckMs.
   Result<void> check_room();
   uint32_t min_free_percent() const;
-  bool unclean() const;    // the host went down while the brick served
+  bool unclean() const;    // the host went down while the brick served, and no scrub has been here since
+  void set_clean();        // one has
+  void abandon();          // its end is to look like that of a process that was killed; for tests
+  const Id& boot() const;  // of the host
   bool in_grace() const;   // clients may still reclaim: unlinked files are kept, locks are not given out
   void end_grace();
   uint64_t verifier() const;  // boot id and file system's mount, hashed: differs when unsynced writes may be lost

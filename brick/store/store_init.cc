@@ -82,6 +82,7 @@ wire::DirRecord root_record(const MapDocument& map, uint16_t ordinal, bool adopt
   if (ordinal == record.home) record.role |= wire::kRoleHome;
   if (ordinal == record.backup) record.role |= wire::kRoleBackup;
   for (const auto& brick : map.bricks) record.set.add(brick.ordinal);
+  if (adopted && ordinal != record.home) record.role |= wire::kRoleFound;  // home is to hear of it
   return record;
 }
 

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <memory>
 
@@ -125,6 +126,16 @@ Result<void> each_txn(const Store& store, const std::function<bool(const TxnValu
     if (!visit(*txn)) return {};
   }
   return {};
+}
+
+bool has_older_txn(const Store& store, uint32_t age_ms) {
+  auto names = names_in(store.txn());
+  if (!names) return false;
+  const time_t oldest = time(nullptr) - age_ms / 1000 - 1;
+  return std::any_of(names->begin(), names->end(), [&](const std::string& name) {
+    struct stat stat;
+    return Id::parse(name) && fstatat(store.txn(), name.c_str(), &stat, AT_SYMLINK_NOFOLLOW) == 0 && stat.st_mtime <= oldest;
+  });
 }
 
 Result<void> sweep_unprepared(int txn) {

@@ -25,6 +25,9 @@ std::string stub_name(const Id& txn);
 // All records. `visit` returns false to stop.
 Result<void> each_txn(const Store& store, const std::function<bool(const TxnValue&)>& visit);
 
+// Whether a record is older than that, by the brick's clock.
+bool has_older_txn(const Store& store, uint32_t age_ms);
+
 // At start: what a kill left of transactions that were not yet, or no longer, in the log. `txn`: a descriptor of .voldfs/txn.
 Result<void> sweep_unprepared(int txn);
 

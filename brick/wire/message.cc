@@ -5,7 +5,7 @@ namespace voldfs::wire {
 namespace {
 
 constexpr uint16_t kRequestFlags = kFlagResend | kFlagReclaim | kFlagNoCreds | kFlagTakesDescriptor;
-constexpr uint16_t kReplyFlags = kFlagReplayed | kFlagDirectories | kFlagDescriptor;
+constexpr uint16_t kReplyFlags = kFlagReplayed | kFlagDirectories | kFlagDescriptor | kFlagUnclean;
 constexpr size_t kXattrPrefix = sizeof(uint16_t) + sizeof(uint32_t);
 
 template <class Header>

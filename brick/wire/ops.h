@@ -35,7 +35,11 @@ enum class Op : uint16_t {
   kMaterialize = 35, // MaterializeBody; name; data = xattr list: makes one directory here, parent must be here
   kDirRefresh = 36,  // MaterializeBody; name; data = xattr list: a newer record and attributes for a copy
   kDirUpdate = 37,   // DirUpdateBody; name: home's record of a directory renamed -> EntryBody
-  kPark = 38,        // NameBody; name: takes an entry that nothing leads to out of the tree, into parked/
+  kPark = 38,        // UnlinkBody; name: takes an entry that nothing leads to out of the tree, into parked/
+  kDirList = 39,     // DirRef: the id that was told last -> data: ids of directories here, ascending; none: no more
+  kDirUnite = 40,    // MaterializeBody; name; data = xattr list: what this brick's part of an adopted directory is to be
+  kDirEpoch = 41,    // DirBody: at home: the directory's epoch; kDirBehind if `change` is not home's
+  kStubMake = 42,    // StubBody; name: a stub to an object that was there before it -> EntryBody
   // Objects by id and handle, or by open number
   kGetattr = 48,     // ObjectBody -> EntryBody
   kSetattr = 49,     // SetattrBody -> EntryBody
@@ -142,7 +146,7 @@ static_assert(sizeof(MkdirBody) == 248);
 struct UnlinkBody {
   DirRef dir;
   Id expected;              // none: whatever the name leads to. kOtherId if it is another
-  uint32_t flags;           // 1: also a link stub (otherwise kStub); 2: an off-hash name, after its stub has gone
+  uint32_t flags;           // kUnlink: 1: also a link stub (otherwise kStub); 2: an off-hash name, after its stub has gone
   uint32_t reserved;
 };
 static_assert(sizeof(UnlinkBody) == 56);
@@ -199,6 +203,11 @@ struct DirentHeader {       // then EntryBody's attr and handle if size says so,
 static_assert(sizeof(DirentHeader) == 32);
 
 struct DirBody { DirRef dir; };
+struct StubBody {
+  DirRef dir;
+  Link link;                // state kCommitted, no transaction
+};
+static_assert(sizeof(StubBody) == 136);
 struct SetGrowBody {
   Id id;                    // of the directory
   uint16_t ordinal;         // the brick that is to hold it
@@ -208,7 +217,7 @@ struct SetGrowBody {
 };
 static_assert(sizeof(SetGrowBody) == 32);
 struct MaterializeBody {
-  DirRecord record;         // role: kRoleMember or kRoleSkeleton (kRoleBackup may be added)
+  DirRecord record;         // role: kRoleMember or kRoleSkeleton (kRoleBackup may be added); kDirUnite: kRoleHome too
   Attr attr;                // mode, owner, times to take over
 };
 static_assert(sizeof(MaterializeBody) == 304);

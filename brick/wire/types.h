@@ -58,7 +58,7 @@ struct ReplyHeader {
   uint16_t body_size;
   uint16_t name_size;
   uint16_t name2_size;
-  uint16_t flags;         // kFlagReplayed: the slot's remembered answer; kFlagDescriptor: a descriptor comes with it
+  uint16_t flags;         // kFlagReplayed: the slot's remembered answer; kFlagDescriptor: a descriptor comes with it; kFlagUnclean
   uint32_t data_size;
   uint32_t status;        // 0, errno, or enum Status
   uint64_t sequence;      // of the request
@@ -72,6 +72,7 @@ static_assert(sizeof(ReplyHeader) == 64);
 inline constexpr uint16_t kFlagReplayed = 1;
 inline constexpr uint16_t kFlagDirectories = 2;  // the payload is DirAfter[]: the directories that the request has changed
 inline constexpr uint16_t kFlagDescriptor = 4;
+inline constexpr uint16_t kFlagUnclean = 8;  // names that this brick does not have may have been lost: look everywhere
 
 // The kernel's file handle (name_to_handle_at) of an object, given out by the brick and sent back as a
 // hint. The MAC is over type, bytes and the object's id with a key that only the brick has.
@@ -120,6 +121,7 @@ inline constexpr uint8_t kRoleBackup = 2;    // holds a copy of the record, for 
 inline constexpr uint8_t kRoleMember = 4;    // is in the set: may hold names of the directory
 inline constexpr uint8_t kRoleSkeleton = 8;  // is here only because something below it is; none of the others
 inline constexpr uint8_t kRoleOffHash = 16;  // home, and its name is a stub on another brick; the brick's own note
+inline constexpr uint8_t kRoleFound = 32;    // adopted by this brick, which does not know what others have of it (FORMAT.md)
 
 enum class DirState : uint8_t { kLive = 0, kRemoving = 1, kMoving = 2 };
 
@@ -201,7 +203,6 @@ enum class TxnKind : uint8_t { kRename = 1, kLink = 2, kExchange = 3, kPlace = 4
 // TxnRecord::flags. An exchange has a record, under the same id, at the authority of either name. Its old and new name
 // are the other way round in the follower, and what counts is decided at the other one.
 inline constexpr uint16_t kTxnFollower = 1;
-inline constexpr uint16_t kTxnObjectStays = 2;  // kPlace of an object that was there before: an abort leaves it alone
 enum class TxnState : uint8_t { kPrepared = 1, kCommitted = 2, kAborted = 3 };
 
 // A transaction's record, kept at the new name's authority (FORMAT.md, "Transactions"). The two names, old

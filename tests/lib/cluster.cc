@@ -58,7 +58,7 @@ Cluster::Cluster(const Options& options) : options_(options), directory_(private
     targets.push_back({entry.ordinal, entry.id, entry.weight});
     map_.bricks.push_back(entry);
     std::filesystem::create_directory(entry.path);
-    bricks_.push_back({entry.path, 0, nullptr});
+    bricks_.push_back({entry.path, 0, {}, nullptr});
   }
   map_.layouts.emplace_back(1, dht::HashRule::kXxh3Rendezvous1, targets);
   write_file(directory_ / "map.json", map_.to_json());
@@ -86,6 +86,7 @@ void Cluster::start(uint16_t ordinal, bool init) {
   options.store.brick = map_.bricks.at(ordinal - 1).id;
   options.store.min_free_percent = 0;
   options.store.grace_ms = options_.grace_ms;
+  options.store.boot = brick.boot;
   options.port = brick.port;
   options.lease_ms = options_.lease_ms;
   auto server = server::BrickServer::start(std::move(options));
@@ -119,6 +120,12 @@ void Cluster::kill(uint16_t ordinal) {
 
 void Cluster::restart(uint16_t ordinal) {
   bricks_.at(ordinal - 1).server.reset();
+  start(ordinal, false);
+}
+
+void Cluster::reboot_host(uint16_t ordinal) {
+  kill(ordinal);
+  bricks_.at(ordinal - 1).boot = Id::random();
   start(ordinal, false);
 }
 

@@ -43,6 +43,9 @@ class Cluster {
   void stop(uint16_t ordinal);
   void kill(uint16_t ordinal);
   void restart(uint16_t ordinal);  // on the port that it had
+  // The brick's host goes down while it serves, and comes back. (What a disk would have lost is there still.)
+  void reboot_host(uint16_t ordinal);
+  const std::vector<uint8_t>& secret() const { return secret_; }
   // With Options::adopt: called once the test has put its files into the bricks' directories.
   void start_all();
   // Requests of this kind at the brick answer the errno instead; 0: no more.
@@ -56,6 +59,7 @@ class Cluster {
   struct Brick {
     std::filesystem::path path;
     uint16_t port = 0;
+    Id boot;                           // none: the machine's
     std::unique_ptr<server::BrickServer> server;
   };
   void start(uint16_t ordinal, bool init);

@@ -84,6 +84,13 @@ bool is_fuse(const std::filesystem::path& path) {
 
 }  // namespace
 
+uint64_t resident_kib(pid_t pid) {
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("VmRSS:")) return std::strtoull(line.c_str() + 6, nullptr, 10);
+  return 0;
+}
+
 bool wait_until(int deadline_ms, const std::function<bool()>& condition) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(deadline_ms);
   while (!condition()) {
@@ -135,7 +142,7 @@ int Process::terminate(int deadline_ms) {
   return WIFEXITED(status_) ? WEXITSTATUS(status_) : -1;
 }
 
-MountedVolume::MountedVolume(size_t bricks) {
+MountedVolume::MountedVolume(const Options& options) : options_(options) {
   enter_private_namespace();
   std::string name = "/var/tmp/voldfs-mount-test.XXXXXX";
   if (!::mkdtemp(name.data())) die("mkdtemp");
@@ -149,12 +156,13 @@ MountedVolume::MountedVolume(size_t bricks) {
   volume_ = map.volume;
   map.root_home = 1;
   std::vector<dht::Target> targets;
-  bricks_.resize(bricks);
-  for (size_t i = 0; i < bricks; i++) {
+  bricks_.resize(options.bricks);
+  for (size_t i = 0; i < options.bricks; i++) {
     Brick& brick = bricks_[i];
     brick.path = directory_ / ("brick" + std::to_string(i + 1));
     brick.port = free_port();
     std::filesystem::create_directory(brick.path);
+    if (i < options.disk_mib.size() && options.disk_mib[i] != 0) make_disk(brick.path, options.disk_mib[i]);
     dht::BrickEntry entry;
     entry.id = Id::random();
     entry.ordinal = static_cast<uint16_t>(i + 1);
@@ -166,7 +174,7 @@ MountedVolume::MountedVolume(size_t bricks) {
   map.layouts.emplace_back(1, dht::HashRule::kXxh3Rendezvous1, std::move(targets));
   std::ofstream(map_file()) << map.to_json();
   if (auto made = dht::make_secret(map_file().string() + ".secret"); !made) die(made.error());
-  for (size_t i = 0; i < bricks; i++) start_brick(i);
+  for (size_t i = 0; i < options.bricks; i++) start_brick(i);
 }
 
 MountedVolume::~MountedVolume() {
@@ -176,16 +184,27 @@ MountedVolume::~MountedVolume() {
   }
   mounts_.clear();
   bricks_.clear();
+  for (const auto& disk : disks_) ::umount2(disk.c_str(), MNT_DETACH);
   std::error_code ignored;
   std::filesystem::remove_all(directory_, ignored);
 }
 
+// The loop device goes with the mount, and that with the test's namespace.
+void MountedVolume::make_disk(const std::filesystem::path& at, uint64_t mib) {
+  const std::string image = at.string() + ".img";
+  const std::string make = "truncate -s " + std::to_string(mib) + "M " + image + " && mkfs.ext4 -q -F -m 0 " + image +
+                           " && mount -o loop " + image + " " + at.string();
+  if (std::system(make.c_str()) != 0) die("no loop file system at " + at.string());
+  disks_.push_back(at);
+}
+
 void MountedVolume::start_brick(size_t index) {
   Brick& brick = bricks_[index];
+  std::vector<std::string> flags{"--path=" + brick.path.string(), "--map=" + map_file().string(), "--init",
+                                 "--listen=127.0.0.1:" + std::to_string(brick.port), "--unix=" + brick.unix_socket};
+  flags.insert(flags.end(), options_.brick_flags.begin(), options_.brick_flags.end());
   brick.process = std::make_unique<Process>(
-      "voldbrick",
-      std::vector<std::string>{"--path=" + brick.path.string(), "--map=" + map_file().string(), "--init",
-                               "--listen=127.0.0.1:" + std::to_string(brick.port), "--unix=" + brick.unix_socket},
+      "voldbrick", flags,
       directory_ / ("brick" + std::to_string(index + 1) + ".log"));
   if (!wait_until(kStartMs, [&] { return accepts(brick.port) || !brick.process->is_running(); }) || !brick.process->is_running())
     die("a brick does not start:\n" + logs());

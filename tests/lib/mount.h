@@ -38,7 +38,13 @@ class Process {
 // test's private mount namespace. Bricks listen on a unix socket too: mounts are local ones unless `transport=tcp`. Needs root and /dev/fuse. One thread, the one that made it.
 class MountedVolume {
  public:
-  explicit MountedVolume(size_t bricks = 2);
+  struct Options {
+    size_t bricks = 2;
+    std::vector<std::string> brick_flags;  // of voldbrick, beside those that it needs
+    std::vector<uint64_t> disk_mib;        // by brick: on a file system (ext4) of its own of that size; 0, or none: where the test is
+  };
+  explicit MountedVolume(size_t bricks = 2) : MountedVolume(Options{bricks, {}, {}}) {}
+  explicit MountedVolume(const Options& options);
   ~MountedVolume();
   MountedVolume(const MountedVolume&) = delete;
   MountedVolume& operator=(const MountedVolume&) = delete;
@@ -48,6 +54,7 @@ class MountedVolume {
   void unmount(size_t index);        // in the order of mount()
   Process& client(size_t index) { return *mounts_[index].process; }
   std::filesystem::path brick_path(size_t index) const { return bricks_[index].path; }
+  Process& brick(size_t index) { return *bricks_[index].process; }
   void kill_brick(size_t index);
   void start_brick(size_t index);    // also after a kill
   // The brick's status document, and the mount's, as an administrator gets them.
@@ -73,11 +80,18 @@ class MountedVolume {
     std::unique_ptr<Process> process;
   };
 
+  void make_disk(const std::filesystem::path& at, uint64_t mib);
+
+  const Options options_;
   std::filesystem::path directory_;
+  std::vector<std::filesystem::path> disks_;  // mount points
   std::vector<Brick> bricks_;
   std::vector<Mount> mounts_;
   Id volume_;
 };
+
+// Resident memory of a process, KiB.
+uint64_t resident_kib(pid_t pid);
 
 // Polls until the condition holds. False: the time is over.
 bool wait_until(int deadline_ms, const std::function<bool()>& condition);

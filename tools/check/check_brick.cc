@@ -14,7 +14,8 @@ namespace voldfs::check {
 
 namespace {
 
-constexpr uint8_t kRoles = wire::kRoleHome | wire::kRoleBackup | wire::kRoleMember | wire::kRoleSkeleton;
+constexpr uint8_t kRoles = wire::kRoleHome | wire::kRoleBackup | wire::kRoleMember | wire::kRoleSkeleton |
+                           wire::kRoleOffHash | wire::kRoleFound;
 
 class BrickCheck {
  public:
@@ -88,6 +89,10 @@ class BrickCheck {
     }
     if (role(wire::kRoleHome) && directory.entry && record.parent != directory.entry->dir->id) {
       error("record", path, "is at home, and lies in another directory than its record says");
+    }
+    if (role(wire::kRoleFound)) {
+      if (record.epoch != 0) error("record", path, "is marked as found, and its epoch is not 0");
+      else find(Severity::kNote, "found", path, "was put here by hand, and no mount has met it yet");
     }
     if (record.state != wire::DirState::kLive) {
       find(Severity::kPending, "state", path, "is being removed or moved, transaction " + record.txn.hex());

@@ -181,7 +181,8 @@ class VolumeCheck {
     std::map<Id, const BrickScan*> homes, objects;
     for (const auto& [ordinal, scan] : by_ordinal_) {
       for (const auto& [id, directories] : scan->directories_by_id) {
-        if (!directories[0]->has_role(wire::kRoleHome)) continue;
+        // What a brick found it holds as its own until a mount has met it.
+        if (!directories[0]->has_role(wire::kRoleHome) || directories[0]->has_role(wire::kRoleFound)) continue;
         claim(homes, id, *scan, directories[0]->path());
       }
       for (const auto& [id, entries] : scan->objects_by_id) claim(objects, id, *scan, entries[0]->path());
@@ -204,7 +205,8 @@ uint32_t count_subdirectories(const BrickScan& scan, const ScannedDirectory& dir
   uint32_t count = 0;
   for (const auto& entry : directory.entries) {
     const bool leads = entry->stub ? entry->stub->type == ObjectType::kDirectory
-                                   : entry->directory && entry->directory->has_role(wire::kRoleHome);
+                                   : entry->directory && entry->directory->has_role(wire::kRoleHome) &&
+                                         !entry->directory->has_role(wire::kRoleFound);
     if (!leads) continue;
     const uint16_t authority = authority_of(directory, entry->name, map);
     if (authority == 0 || authority == scan.identity.ordinal) ++count;

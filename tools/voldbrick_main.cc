@@ -1,4 +1,4 @@
-// voldbrick: serves one brick's directory.
+// voldbrick: serves one brick's directory, and looks after it as a client of its volume.
 
 #include <fcntl.h>
 #include <gflags/gflags.h>
@@ -17,6 +17,7 @@
 #include <string>
 
 #include "brick/server/brick_server.h"
+#include "dht/maintenance.h"
 
 DEFINE_string(path, "", "the brick's directory");
 DEFINE_string(map, "", "the volume map's file; its secret lies beside it as FILE.secret. Needed with --init");
@@ -28,6 +29,8 @@ DEFINE_string(log_file, "", "file to append the log to, opened anew at SIGHUP; e
 DEFINE_string(log_level, "info", "the least that is logged: debug, info, warn, error");
 DEFINE_uint32(lease_ms, 20'000, "milliseconds that a client's session lives without a heartbeat; 1000 to 600000");
 DEFINE_uint32(min_free, 1, "percent of space and inodes below which new files are refused; 0 to 50");
+DEFINE_bool(maintenance, true, "look after the brick: end what dead clients left half done, find names again after a power failure, take in "
+                               "files that were here before");
 DEFINE_uint32(map_port, 0, "port shared by this host's bricks that answers with the volume map, usually 24108; 0: none");
 
 namespace {
@@ -122,6 +125,21 @@ void raise_descriptor_limit() {
   if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) spdlog::warn("descriptor_limit_low error={}", errno);
 }
 
+voldfs::dht::Maintenance::Brick looked_after(voldfs::server::BrickServer& server) {
+  constexpr uint32_t kOverdueMs = 10'000;
+  voldfs::dht::Maintenance::Brick brick;
+  brick.ordinal = server.identity().ordinal;
+  brick.chores = [&server] {
+    const auto chores = server.chores(kOverdueMs);
+    return voldfs::dht::Maintenance::Chores{chores.unclean, chores.adopted, chores.overdue, chores.clients_died};
+  };
+  brick.map = [&server] { return server.map(); };
+  brick.secret = server.secret();
+  brick.adopted_done = [&server] { server.adopted_done(); };
+  brick.scrubbed = [&server] { server.scrubbed(); };
+  return brick;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -168,8 +186,12 @@ int main(int argc, char** argv) {
   std::printf("voldbrick: serving %s on %s:%u\n", FLAGS_path.c_str(), listen->address.c_str(), (*server)->port());
   std::fflush(stdout);
   ::sd_notify(0, "READY=1");
+  std::optional<voldfs::dht::Maintenance> maintenance;
+  if (FLAGS_maintenance) maintenance.emplace(looked_after(**server), voldfs::dht::Maintenance::Options{});
   wait_for_end(ends);
   ::sd_notify(0, "STOPPING=1");
+  if (maintenance) maintenance->ask_to_stop();
   (*server)->stop();
+  maintenance.reset();  // before what it asks
   return 0;
 }

@@ -1,0 +1,31 @@
+#include "tests/lib/check.h"
+
+#include <memory>
+#include <vector>
+
+#include "tools/check/check_brick.h"
+#include "tools/check/check_volume.h"
+#include "tools/check/scan.h"
+
+namespace voldfs::test {
+
+std::string check_bricks(Cluster& cluster) {
+  std::vector<std::unique_ptr<check::BrickScan>> scans;
+  std::string wrong;
+  const auto add = [&wrong](const check::Findings& findings) {
+    for (const check::Finding& finding : findings)
+      if (finding.severity != check::Severity::kNote)
+        wrong += finding.brick + finding.path + " [" + finding.kind + "] " + finding.sentence + "\n";
+  };
+  for (uint16_t ordinal = 1; ordinal <= cluster.count(); ++ordinal) {
+    cluster.stop(ordinal);
+    auto scan = check::scan_brick(cluster.brick_path(ordinal));
+    if (!scan) return scan.error();
+    add(check::check_brick(**scan));
+    scans.push_back(std::move(*scan));
+  }
+  add(check::check_volume(scans, cluster.map()));
+  return wrong;
+}
+
+}  // namespace voldfs::test
