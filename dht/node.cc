@@ -37,6 +37,7 @@ Node::Name Node::name() const {
 void Node::set_name(NodePtr parent, std::string_view name) {
   {
     std::lock_guard lock(mutex_);
+    if (name_.name != name || name_.parent != parent) durable_change_ = 0;
     if (name_.name != name) name_.name = name;
     name_.parent.swap(parent);
   }

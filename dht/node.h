@@ -74,6 +74,17 @@ class Node : public std::enable_shared_from_this<Node> {
   // way. The kernel would take an answer that a change has overtaken for the newer one.
   bool may_keep(std::span<const Grant> grants) const;
 
+  // Whether a power failure may still take its name from it (dht/durable_names.h). `change`: of a directory's record, whose
+  // growth counts too; 0 for others.
+  bool is_name_durable(uint64_t change) const {
+    std::lock_guard guard(mutex_);
+    return durable_change_ > change;
+  }
+  void set_name_durable(uint64_t change) {
+    std::lock_guard guard(mutex_);
+    durable_change_ = change + 1;
+  }
+
   // Files: shared by all opens of the file; made on first use (open_file.cc).
   std::shared_ptr<Durability> durability();
 
@@ -125,6 +136,7 @@ class Node : public std::enable_shared_from_this<Node> {
   std::unique_ptr<wire::DirRecord> record_;   // guarded by mutex_; directories alone
   std::vector<BrickAttr> brick_attrs_;        // guarded by mutex_; directories alone, by no order
   Listing listing_;                           // guarded by mutex_; directories alone
+  uint64_t durable_change_ = 0;               // guarded by mutex_: one above the change that is durable; 0: the name is not
   std::shared_ptr<Durability> durability_;    // guarded by mutex_; files alone
   DataStamp data_stamp_;                      // guarded by mutex_; files alone
   Grant no_capability_;                       // guarded by mutex_; files alone

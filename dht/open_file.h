@@ -58,6 +58,10 @@ class OpenFile final : public Reclaimable, public std::enable_shared_from_this<O
   // EIO once for each loss of writes that this open has not heard of.
   Result<void> take_loss();
 
+  // An fsync has failed: what was written may be lost, and no later one may claim that it is safe. EIO until it is opened again.
+  void set_sync_failed() { sync_failed_ = true; }
+  bool sync_failed() const { return sync_failed_; }
+
   // Opens the file again under its number.
   Result<void> reopen();
   void reclaim(uint16_t ordinal, bool lost) override;
@@ -79,6 +83,7 @@ class OpenFile final : public Reclaimable, public std::enable_shared_from_this<O
   const Grant grant_at_open_;
   std::atomic<uint32_t> number_;
   std::atomic<bool> closed_ = false;
+  std::atomic<bool> sync_failed_ = false;
   std::atomic<uint32_t> losses_heard_;
   const std::shared_ptr<Durability> durability_;
 };

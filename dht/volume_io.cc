@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "dht/durable_names.h"
 #include "dht/file_call.h"
 
 // The content of open files. Requests of up to wire::kDataMax bytes each, one after the other.
@@ -30,6 +31,7 @@ Result<size_t> Volume::read(const OpenFilePtr& file, uint64_t offset, std::span<
 // meets the error when it goes on.
 Result<wire::WriteReply> Volume::write(const OpenFilePtr& file, uint64_t offset, std::span<const std::byte> data,
                                        uint32_t io_flags, const Caller& caller) {
+  if (file->sync_failed()) return fail(EIO);
   wire::WriteReply all{};
   all.offset = offset;
   do {
@@ -55,6 +57,7 @@ Result<wire::WriteReply> Volume::write(const OpenFilePtr& file, uint64_t offset,
 
 Result<void> Volume::fsync(const OpenFilePtr& file, bool data_only, const Caller& caller) {
   constexpr uint32_t kDataOnly = 1;
+  if (file->sync_failed()) return fail(EIO);
   const uint64_t begun = file->durability().begin_sync();
   const auto reply = call_file(
       *impl_, file, false,
@@ -64,8 +67,12 @@ Result<void> Volume::fsync(const OpenFilePtr& file, bool data_only, const Caller
       caller);
   if (reply) file->durability().end_sync(begun, reply->header.verifier);
   const auto safe = file->take_loss();
-  if (!reply) return fail(reply.error());
-  return safe;
+  if (!reply) {
+    if (reply.error().code != EINTR) file->set_sync_failed();
+    return fail(reply.error());
+  }
+  if (!safe) return safe;
+  return make_name_durable(*impl_, file->node(), caller);
 }
 
 // Names are durable where they are: on every brick of the set.
@@ -77,7 +84,7 @@ Result<void> Volume::fsync_directory(const NodePtr& dir, const Caller& caller) {
     // In the set, but not made there yet: nothing to make durable.
     if (!answer.status && answer.status.error().code != wire::kDirAbsent) return answer.status;
   }
-  return {};
+  return make_name_durable(*impl_, dir, caller);
 }
 
 Result<Entry> Volume::fallocate(const OpenFilePtr& file, uint32_t mode, uint64_t offset, uint64_t length, const Caller& caller) {
