@@ -8,6 +8,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include "brick/client/connection.h"
 #include "dht/lock_waits.h"
 #include "dht/recent_names.h"
 #include "dht/volume_impl.h"
@@ -60,7 +61,10 @@ Explained<std::unique_ptr<Volume>> Volume::open(VolumeMap map, std::vector<uint8
     std::lock_guard lock(impl.mutex_);
     impl.map_ = std::make_shared<const VolumeMap>(std::move(map));
     impl.connect_bricks(*impl.map_);
+    impl.heed_options(*impl.map_);
   }
+  if (impl.options.heed_map) impl.options.heed_map(*impl.map());
+  impl.map_watch_ = std::make_unique<MapWatch>([&impl](uint16_t ordinal) { return impl.ask_for_map(ordinal); });
   if (auto reached = impl.reach_root(wait_ms); !reached) return explain(reached.error());
   return volume;
 }
@@ -73,12 +77,13 @@ Volume::Impl::Impl(VolumeOptions options_in)
       root(nodes.get(kRootId, wire::ObjectType::kDirectory)),
       recent_names(std::make_unique<RecentNames>()) {}
 
-// First the thread that asks bricks by itself, then the clients, whose control threads call back into what is behind
+// First the threads that ask bricks by themselves, then the clients, whose control threads call back into what is behind
 // them.
 Volume::Impl::~Impl() {
   if (lock_waits) lock_waits->stop();
   releases.stop();
   chores.finish();
+  if (map_watch_) map_watch_->stop();
   std::unordered_map<uint16_t, std::unique_ptr<client::BrickClient>> bricks;
   {
     std::lock_guard lock(mutex_);
@@ -169,7 +174,7 @@ std::vector<uint16_t> Volume::Impl::all_ordinals() const {
 uint32_t Volume::Impl::dir_copies() const {
   constexpr uint32_t kDefault = 2;
   const auto map = this->map();
-  const auto found = map->options.find("dir-copies");
+  const auto found = map->options.find("volume.dir-copies");
   if (found == map->options.end()) return kDefault;
   uint32_t copies = 0;
   const std::string& text = found->second;
@@ -210,7 +215,7 @@ client::Notifications Volume::Impl::notifications(uint16_t ordinal) {
     grants.dropped(brick);
     if (Caches* const all = caches.load()) all->drop_all();
   };
-  notify.map_changed = [this](uint16_t ordinal) { map_behind_.store(ordinal, std::memory_order_relaxed); };
+  notify.map_changed = [this](uint16_t ordinal) { map_watch_->behind(ordinal); };
   notify.reclaim = [this](uint16_t ordinal, bool lost) { reclaim_all(ordinal, lost); };
   return notify;
 }
@@ -243,9 +248,42 @@ Result<void> Volume::Impl::adopt_map(std::string_view json) {
     }
     map_ = std::make_shared<const VolumeMap>(std::move(*found));
     connect_bricks(*map_);
+    heed_options(*map_);
   }
   if (options.save_map) options.save_map(json);
+  if (options.heed_map) options.heed_map(*map());
   return {};
+}
+
+// Requests that already wait heed it too.
+void Volume::Impl::heed_options(const VolumeMap& map) {
+  const auto set = [&](const char* key) {
+    const auto found = map.options.find(key);
+    return found == map.options.end() ? std::string() : found->second;
+  };
+  client::OnBrickDown how = options.client.on_brick_down;
+  if (set("client.on-brick-down") == "wait") how = client::OnBrickDown::kWait;
+  if (set("client.on-brick-down") == "error") how = client::OnBrickDown::kError;
+  how = options.on_brick_down.value_or(how);
+  if (!map.started) how = client::OnBrickDown::kStopped;
+  uint32_t timeout_ms = options.client.down_timeout_ms;
+  uint32_t seconds = 0;
+  const std::string text = set("client.brick-down-timeout");
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (parsed.ec == std::errc() && parsed.ptr == text.data() + text.size() && seconds <= UINT32_MAX / 1000) timeout_ms = seconds * 1000;
+  timeout_ms = options.down_timeout_ms.value_or(timeout_ms);
+  for (const auto& [ordinal, brick] : bricks_) brick->set_on_brick_down(how, timeout_ms);
+}
+
+// Over a connection of its own, so that it ends in time also where the brick hangs.
+bool Volume::Impl::ask_for_map(uint16_t ordinal) {
+  client::BrickClient* brick = this->brick(ordinal);
+  if (!brick) return true;
+  const auto text = client::ask(brick->address(), *client_options, wire::Op::kMapGet);
+  if (!text) return false;
+  // A map that is refused now would be so again: adopt_map() has said why.
+  static_cast<void>(adopt_map({reinterpret_cast<const char*>(text->data()), text->size()}));
+  return true;
 }
 
 Result<void> Volume::Impl::fetch_map(uint16_t ordinal) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,7 +22,11 @@ using client::Caller;
 
 struct VolumeOptions {
   client::ClientOptions client;          // volume, secret and client id are filled in by open()
+  // What this mount has fixed; otherwise the volume's options say, and where they do not, `client`.
+  std::optional<client::OnBrickDown> on_brick_down;
+  std::optional<uint32_t> down_timeout_ms;
   std::function<void(std::string_view map_json)> save_map;  // a newer map was met; may be empty
+  std::function<void(const VolumeMap&)> heed_map;           // the map in use, at first and when a newer one was met; may be empty
 };
 
 struct Entry {

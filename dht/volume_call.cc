@@ -9,12 +9,6 @@
 // How a request of the volume reaches bricks, and which of their refusals are resolved on the way.
 namespace voldfs::dht {
 
-// The map is asked for here and not where the notification comes in: the control connection's thread must not wait.
-void Volume::Impl::catch_up_map() {
-  const uint16_t ordinal = map_behind_.exchange(0, std::memory_order_relaxed);
-  if (ordinal != 0 && !fetch_map(ordinal)) map_behind_.store(ordinal, std::memory_order_relaxed);
-}
-
 Result<void> Volume::Impl::stamp(uint16_t ordinal, wire::Request& request) {
   if (before_request)
     if (auto go = before_request(ordinal, request); !go) return fail(go.error());
@@ -24,7 +18,6 @@ Result<void> Volume::Impl::stamp(uint16_t ordinal, wire::Request& request) {
 
 Result<wire::Reply> Volume::Impl::call(uint16_t ordinal, wire::Request request, const Caller& caller,
                                        wire::Reply* refusal, std::span<std::byte> data_into) {
-  if (map_behind_.load(std::memory_order_relaxed) != 0 && !reclaiming) catch_up_map();
   client::BrickClient* brick = this->brick(ordinal);
   if (!brick) return fail(EIO);
   wire::Reply own_refusal;

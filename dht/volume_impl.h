@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "dht/chores.h"
+#include "dht/map_watch.h"
 #include "dht/releases.h"
 #include "dht/volume.h"
 
@@ -175,8 +176,9 @@ struct Volume::Impl {
 
  private:
   void connect_bricks(const VolumeMap& map);        // REQUIRES: mutex_
+  void heed_options(const VolumeMap& map);          // REQUIRES: mutex_
+  bool ask_for_map(uint16_t ordinal);
   Result<void> fetch_root(uint16_t ordinal);
-  void catch_up_map();
   void note_directories(const wire::Reply& reply);
   Result<void> stamp(uint16_t ordinal, wire::Request& request);  // before_request, map version
   client::Notifications notifications(uint16_t ordinal);
@@ -189,7 +191,7 @@ struct Volume::Impl {
   std::unordered_map<const Reclaimable*, std::weak_ptr<Reclaimable>> held_;    // guarded by mutex_
   std::function<void(const wire::LockBody&)> lock_granted_;                    // guarded by mutex_
 
-  std::atomic<uint16_t> map_behind_ = 0;            // ordinal of a brick that has told of a newer map; 0: none
+  std::unique_ptr<MapWatch> map_watch_;             // made by open(), ended before the clients
 
   friend class Volume;
 };

@@ -36,6 +36,7 @@ struct VolumeMap {
   std::vector<Layout> layouts;             // by epoch, the newest last
   uint16_t root_home = 0;                  // ordinal
   std::map<std::string, std::string> options;
+  bool started = true;                     // false: its bricks are not to be waited for
 
   // A sentence says what is wrong and where. Unknown keys are kept out; a newer `format` is refused.
   static Explained<VolumeMap> parse(std::string_view json);

@@ -65,6 +65,12 @@ class Members {
     }
     return value.get<uint64_t>();
   }
+  bool flag(const char* key, bool otherwise) const {
+    const auto found = object_.find(key);
+    if (found == object_.end()) return otherwise;
+    if (!found->is_boolean()) refuse(key, "is neither true nor false");
+    return found->get<bool>();
+  }
   Id id(const char* key) const {
     const auto found = Id::parse(text(key));
     if (!found) refuse(key, "is not a UUID");
@@ -226,6 +232,7 @@ VolumeMap parse_document(const json& json_document) {
     document.refuse("root_home", "is of no brick that the volume has");
   }
   map.options = parse_options(document.at("options"));
+  map.started = document.flag("started", true);
   return map;
 }
 
@@ -271,6 +278,7 @@ std::string VolumeMap::to_json() const {
   for (const BrickEntry& brick : bricks) document["bricks"].push_back(brick_to_json(brick));
   for (const Layout& layout : layouts) document["layouts"].push_back(layout_to_json(layout));
   for (const auto& [key, value] : options) document["options"][key] = value;
+  if (!started) document["started"] = false;
   document["checksum"] = checksum_of(document);
   return document.dump(2, ' ', false, json::error_handler_t::replace) + '\n';
 }

@@ -19,6 +19,8 @@ inline constexpr size_t kWorkerStackBytes = 1u << 20; // address space; sanitize
 
 inline constexpr uint32_t kUnmountWaitMs = 10'000;    // for requests in flight, after SIGTERM
 inline constexpr uint32_t kMountWaitMs = 30'000;      // for the bricks, when mounting
+inline constexpr uint32_t kMountWaitCopyMs = 5'000;   // the same, of a map that may be out of date
+inline constexpr int kMapAskTries = 64;               // at one address, where bricks of several volumes answer
 inline constexpr uint32_t kMapAskMs = 3'000;          // for one server's answer with the map
 
 }  // namespace voldfs::fuse

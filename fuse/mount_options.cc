@@ -40,7 +40,7 @@ std::string number(const std::string& value, Number min, Number max, Number& out
   return {};
 }
 
-std::string level(const std::string& value, std::string& out) {
+std::string level(const std::string& value, std::optional<std::string>& out) {
   constexpr std::array<std::pair<std::string_view, std::string_view>, 7> kLevels = {{{"trace", "trace"},
                                                                                       {"debug", "debug"},
                                                                                       {"info", "info"},
@@ -51,7 +51,7 @@ std::string level(const std::string& value, std::string& out) {
   std::string lower = value;
   std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
   for (const auto& [name, spdlog_name] : kLevels)
-    if (lower == name) return out = spdlog_name, std::string();
+    if (lower == name) return out = std::string(spdlog_name), std::string();
   return "wants trace, debug, info, warning, error, critical or none";
 }
 
@@ -117,9 +117,10 @@ const Option kOptions[] = {
        if (v == "error") return o.on_brick_down = client::OnBrickDown::kError, std::string();
        return "wants wait or error";
      }},
-    {"brick-timeout", true, [](MountOptions& o, const std::string& v) { return number<uint32_t>(v, 0, 86'400, o.brick_timeout_s); }},
+    {"brick-timeout", true, [](MountOptions& o, const std::string& v) { return number<uint32_t>(v, 0, 86'400, o.brick_timeout_s.emplace()); }},
     {"connections", true, [](MountOptions& o, const std::string& v) { return number<uint32_t>(v, 1, wire::kSlotsMax, o.connections); }},
     {"secret", true, [](MountOptions& o, const std::string& v) { return o.secret = v, std::string(); }},
+    {"map-cache", true, [](MountOptions& o, const std::string& v) { return o.map_cache = v, std::string(); }},
     {"subdir-mount", true, [](MountOptions& o, const std::string& v) { return o.subdirectory = v, std::string(); }},
     {"backup-volfile-servers", true, [](MountOptions& o, const std::string& v) { return servers(v, o.servers); }},
     {"backupvolfile-server", true, [](MountOptions& o, const std::string& v) { return servers(v, o.servers); }},

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,12 +19,14 @@ struct MountOptions {
   bool allow_other = true;
   bool remount = false;
   std::string log_file;                     // empty: /var/log/voldfs/ and the mount point's name
-  std::string log_level = "info";           // of spdlog
-  client::OnBrickDown on_brick_down = client::OnBrickDown::kWait;
-  uint32_t brick_timeout_s = 0;             // of a wait for a brick that is down; 0: without end
+  // When the user has fixed them; otherwise what the volume's options say (client.*).
+  std::optional<std::string> log_level;     // of spdlog
+  std::optional<client::OnBrickDown> on_brick_down;
+  std::optional<uint32_t> brick_timeout_s;  // of a wait for a brick that is down; 0: without end
   bool unix_sockets = true;                 // of bricks on this host
   uint32_t connections = 4;                 // to one brick
-  std::string secret;                       // file; empty: beside the map, or /etc/voldfs/secrets/VOLUME
+  std::string secret;                       // file; empty: see find_volume()
+  std::string map_cache;                    // directory of the maps that mounts have met; empty: /var/lib/voldfs/mounts
   std::string subdirectory;                 // of the volume, to be mounted as the root
   std::vector<std::string> servers;         // further ones to ask for the map
   uint16_t map_port = 24108;

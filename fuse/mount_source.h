@@ -23,11 +23,16 @@ struct FoundVolume {
   dht::VolumeMap map;
   std::vector<uint8_t> secret;
   std::string cached_map;              // where a newer map is to be kept; empty: nowhere
+  bool from_copy = false;              // the map may be of a volume that has gone
 };
 
-// Reads the map and the secret: of a map file from beside it; of a named volume the map from /var/lib/voldfs/maps,
-// else from the first server whose map port answers.
-Explained<FoundVolume> find_volume(const MountSource& source, const MountOptions& options);
+enum class Copies { kWelcome, kNot };
+
+// Reads the map and the secret: of a map file from beside it. Of a named volume the map from a copy that names one of
+// the servers (the mounts' in options.map_cache, or voldmgmt's of this node in /var/lib/voldfs/maps), else from the first server on whose map
+// port a brick of it answers, else from any copy; the secret from /etc/voldfs/secrets/VOLUME, else from voldmgmt's.
+// Copies::kNot: a copy has turned out to be of no use.
+Explained<FoundVolume> find_volume(const MountSource& source, const MountOptions& options, Copies copies = Copies::kWelcome);
 
 // Keeps a newer map, by rename. A map that cannot be kept is a warning in the log.
 void save_map(const std::string& path, std::string_view json);

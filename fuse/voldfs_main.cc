@@ -34,6 +34,7 @@ DEFINE_bool(sloppy, false, "Pass over mount options that are not known");
 namespace voldfs::fuse {
 namespace {
 
+constexpr char kLogLevel[] = "info";
 constexpr int kFailed = 1, kAlreadyMounted = 32;  // of mount(8)
 
 struct Job {
@@ -60,7 +61,7 @@ Explained<void> start_log(const Job& job) {
     }
     logger->flush_on(spdlog::level::info);
   }
-  logger->set_level(spdlog::level::from_str(job.options.log_level));
+  logger->set_level(spdlog::level::from_str(job.options.log_level.value_or(kLogLevel)));
   spdlog::set_default_logger(std::move(logger));
   return {};
 }
@@ -81,17 +82,36 @@ Explained<dht::NodePtr> find_root(dht::Volume& volume, const std::string& path) 
   return node;
 }
 
-Explained<std::unique_ptr<dht::Volume>> open_volume(const Job& job) {
-  auto found = find_volume(job.source, job.options);
-  if (!found) return explain(std::move(found.error()));
+// The volume's option, when the mount has none of its own.
+void heed_log_level(const dht::VolumeMap& map) {
+  const auto set = map.options.find("client.log-level");
+  const auto level = spdlog::level::from_str(set != map.options.end() ? set->second : kLogLevel);
+  if (level == spdlog::get_level()) return;
+  spdlog::set_level(level);
+  spdlog::info("log_level level={}", spdlog::level::to_string_view(level));
+}
+
+Explained<std::unique_ptr<dht::Volume>> open_volume(const Job& job, FoundVolume found, uint32_t wait_ms) {
   dht::VolumeOptions options;
   options.client.connections_max = job.options.connections;
   options.client.use_unix_sockets = job.options.unix_sockets;
-  options.client.on_brick_down = job.options.on_brick_down;
-  options.client.down_timeout_ms = job.options.brick_timeout_s * 1000;
-  if (!found->cached_map.empty())
-    options.save_map = [path = found->cached_map](std::string_view json) { save_map(path, json); };
-  return dht::Volume::open(std::move(found->map), std::move(found->secret), std::move(options), kMountWaitMs);
+  options.on_brick_down = job.options.on_brick_down;
+  if (job.options.brick_timeout_s) options.down_timeout_ms = *job.options.brick_timeout_s * 1000;
+  if (!job.options.log_level) options.heed_map = heed_log_level;
+  if (!found.cached_map.empty())
+    options.save_map = [path = found.cached_map](std::string_view json) { save_map(path, json); };
+  return dht::Volume::open(std::move(found.map), std::move(found.secret), std::move(options), wait_ms);
+}
+
+Explained<std::unique_ptr<dht::Volume>> open_volume(const Job& job) {
+  auto found = find_volume(job.source, job.options);
+  if (!found) return explain(std::move(found.error()));
+  const bool from_copy = found->from_copy;
+  auto volume = open_volume(job, std::move(*found), from_copy ? kMountWaitCopyMs : kMountWaitMs);
+  if (volume || !from_copy) return volume;
+  found = find_volume(job.source, job.options, Copies::kNot);
+  if (!found) return explain(volume.error() + " And " + found.error());
+  return open_volume(job, std::move(*found), kMountWaitMs);
 }
 
 // Bricks stay reachable by as many connections and files as they need.
@@ -270,8 +290,10 @@ int run(const std::string& source, const std::string& directory) {
     job.directory = path;
     std::free(path);
   }
-  if (!job.options.secret.empty())
-    if (char* path = ::realpath(job.options.secret.c_str(), nullptr)) job.options.secret = path, std::free(path);
+  for (std::string* file : {&job.options.secret, &job.options.map_cache}) {
+    if (file->empty()) continue;
+    if (char* path = ::realpath(file->c_str(), nullptr)) *file = path, std::free(path);
+  }
   if (!job.options.log_file.empty() && job.options.log_file[0] != '/') {
     char here[4096];
     if (::getcwd(here, sizeof here)) job.options.log_file = std::string(here) + "/" + job.options.log_file;

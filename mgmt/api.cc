@@ -1,11 +1,11 @@
 #include "mgmt/api.h"
 
 #include <spdlog/spdlog.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include <future>
 
+#include "mgmt/brick_link.h"
 #include "mgmt/brick_path.h"
 #include "mgmt/brick_questions.h"
 #include "mgmt/options.h"
@@ -19,6 +19,7 @@ constexpr int kChangesMax = 4;        // at once on this node; each may need thr
 constexpr int kPeerTimeoutMs = 500;
 constexpr uint32_t kAskBricksMs = 200;  // of each of two steps; with the time above below a second
 constexpr int kValidateTimeoutMs = 3000;
+constexpr uint32_t kBrickTimeoutMs = 200;   // for each of the steps of asking; a status takes a second at most
 constexpr size_t kSocketPathMax = 108;  // sun_path, unix(7)
 
 // Commands that a user may give. Those of the state machine that nodes give each other are not among them.
@@ -86,19 +87,20 @@ Explained<Json> Api::plan_create(const Json& command) const {
   return planned;
 }
 
+// Each brick of this node is asked itself; what is known of one that does not answer is told all the same.
 Json Api::local_bricks() const {
   const Id me = node_.identity().node;
   const auto troubles = reconciler_.troubles();
+  const HeldLocks locks = HeldLocks::look();
+  std::vector<BrickContact> served;
   Json bricks = Json::object();
   for (const auto& [name, volume] : node_.state()->volumes) {
     for (const dht::BrickEntry& brick : volume->map.bricks) {
       if (volume->owners.at(brick.id) != me) continue;
       Json entry = {{"online", false}};
-      if (const auto pid = brick_server(brick.path)) {
-        entry["online"] = true;
+      if (const auto pid = locks.brick_server(brick.path)) {
         entry["pid"] = *pid;
-        struct stat st{};
-        if (::stat(("/proc/" + std::to_string(*pid)).c_str(), &st) == 0) entry["since"] = static_cast<int64_t>(st.st_ctim.tv_sec);
+        served.push_back({volume->map.volume, volume->secret, brick});
       }
       struct statvfs space{};
       if (::statvfs(brick.path.c_str(), &space) == 0) {
@@ -111,6 +113,13 @@ Json Api::local_bricks() const {
       if (trouble != troubles.end()) entry["trouble"] = trouble->second;
       bricks[brick.id.uuid()] = std::move(entry);
     }
+  }
+  const auto answers = ask_bricks(served, kBrickTimeoutMs);
+  for (size_t i = 0; i < served.size(); ++i) {
+    Json& entry = bricks[served[i].brick.id.uuid()];
+    entry.update(answers[i]);
+    if (!entry.value("online", false) && !entry.contains("trouble"))
+      entry["trouble"] = "Process " + std::to_string(entry.value("pid", 0)) + " holds the brick " + served[i].brick.path + " and does not answer: it is starting, or hangs.";
   }
   return bricks;
 }

@@ -68,4 +68,10 @@ std::vector<json> ask_bricks(const std::vector<BrickContact>& bricks, uint32_t t
   return answers;
 }
 
+Result<void> push_map(const BrickContact& brick, const std::string& map, uint32_t timeout_ms) {
+  const auto bytes = std::as_bytes(std::span(map));
+  const auto put = client::ask(address_of(brick), options_of(brick, timeout_ms), wire::Op::kMapPut, bytes);
+  return put ? Result<void>{} : fail(put.error());
+}
+
 }  // namespace voldfs::mgmt

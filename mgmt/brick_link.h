@@ -23,4 +23,8 @@ struct BrickContact {
 // brick that did not answer in time. All are asked at once, kAskedAtOnce at most; in the order of `bricks`.
 std::vector<nlohmann::json> ask_bricks(const std::vector<BrickContact>& bricks, uint32_t timeout_ms);
 
+// Hands the brick a map, which it keeps if it is newer than its own, and tells its clients of.
+// ESTALE: its own is newer, or neither descends from the other.
+Result<void> push_map(const BrickContact& brick, const std::string& map, uint32_t timeout_ms);
+
 }  // namespace voldfs::mgmt

@@ -5,7 +5,7 @@ namespace voldfs::mgmt {
 std::vector<BrickContact> contacts_of(const ClusterState& state, const std::string& wanted, const std::set<Id>* peers) {
   std::vector<BrickContact> contacts;
   for (const auto& [name, volume] : state.volumes) {
-    if ((!wanted.empty() && wanted != "all" && wanted != name) || !volume->started) continue;
+    if ((!wanted.empty() && wanted != "all" && wanted != name) || !volume->map.started) continue;
     for (const dht::BrickEntry& brick : volume->map.bricks) {
       if (!peers || peers->contains(volume->owners.at(brick.id))) contacts.push_back({volume->map.volume, volume->secret, brick});
     }

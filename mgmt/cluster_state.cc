@@ -118,7 +118,7 @@ static Json volume_to_json(const Volume& volume) {
   Json ready = Json::array();
   for (const Id& brick : volume.ready) ready.push_back(brick.uuid());
   return {{"map", Json::parse(volume.map.to_json())},
-          {"started", volume.started},
+          {"started", volume.map.started},
           {"secret", volume.secret},
           {"owners", std::move(owners)},
           {"ready", std::move(ready)},
@@ -130,7 +130,7 @@ static Explained<VolumePtr> volume_from_json(const Json& json) {
   auto map = dht::VolumeMap::parse(json.at("map").dump());
   if (!map) return explain(map.error());
   volume->map = std::move(*map);
-  volume->started = json.at("started").get<bool>();
+  volume->map.started = json.at("started").get<bool>();
   volume->secret = json.at("secret").get<std::string>();
   for (const auto& [brick, peer] : json.at("owners").items()) {
     const auto brick_id = Id::parse(brick);

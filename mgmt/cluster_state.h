@@ -37,8 +37,7 @@ struct Peer {
 };
 
 struct Volume {
-  dht::VolumeMap map;
-  bool started = false;
+  dht::VolumeMap map;          // map.started: its bricks are to be served
   std::string secret;          // 64 hexadecimal digits
   std::map<Id, Id> owners;     // brick: peer
   std::set<Id> ready;          // bricks whose directory has been made

@@ -90,7 +90,7 @@ void Examination::examine_address() {
 
 void Examination::examine_brick(const VolumePtr& volume, const dht::BrickEntry& brick) {
   const std::string name = "Brick " + brick.node + ":" + brick.path + " of volume " + volume->map.name;
-  if (!volume->ready.contains(brick.id) && !volume->started) return;  // not made yet
+  if (!volume->ready.contains(brick.id) && !volume->map.started) return;  // not made yet
   if (!examine_directory(*volume, brick, name)) return;
   examine_process(*volume, brick, name);
   examine_map(volume, brick, name);
@@ -143,9 +143,9 @@ void Examination::examine_process(const Volume& volume, const dht::BrickEntry& b
   const auto trouble = options_.troubles.find(brick.id);
   if (trouble != options_.troubles.end())
     say("error", "bricks", name + ": " + trouble->second, "Look at the brick's log, /var/log/voldfs/brick-" + brick.id.uuid() + ".log or journalctl -u voldbrick@" + brick.id.uuid());
-  else if (volume.started && !server)
+  else if (volume.map.started && !server)
     say("error", "bricks", name + ": nobody serves it.", options_.address.empty() ? "Start voldmgmt, or the brick by hand: systemctl start voldbrick@" + brick.id.uuid() : "voldmgmt starts it within seconds; if this stays: journalctl -u voldbrick@" + brick.id.uuid());
-  if (!volume.started && server)
+  if (!volume.map.started && server)
     say("warning", "bricks", name + ": it is served (process " + std::to_string(*server) + "), though its volume is stopped.", "voldmgmt ends it; if this stays: kill " + std::to_string(*server));
   if (server) {
     std::string program;

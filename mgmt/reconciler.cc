@@ -7,14 +7,30 @@
 
 #include <cstring>
 #include <filesystem>
+#include <future>
 
+#include "brick/base/clock.h"
+#include "mgmt/brick_link.h"
 #include "mgmt/files.h"
 
 namespace voldfs::mgmt {
 
 namespace fs = std::filesystem;
 
-constexpr auto kPassPeriod = std::chrono::seconds(1);
+namespace {
+
+constexpr std::chrono::milliseconds kPassPeriod{1'000}, kStoppingPeriod{100};
+constexpr uint32_t kTellTimeoutMs = 1'000;
+constexpr int64_t kTellAgainMs = 3'000;       // to a brick that did not take it
+// A brick of a volume that is stopped goes once it has been able to tell its clients so, or they would wait for it.
+constexpr int64_t kFarewellMs = 300, kFarewellMaxMs = 3'000;
+
+// The version alone does not tell a volume from one that was made anew under its name.
+uint64_t source_of(const dht::VolumeMap& map) {
+  return XXH3_64bits_withSeed(map.volume.bytes.data(), 16, map.version) ^ XXH3_64bits(map.incarnation.bytes.data(), 16);
+}
+
+}  // namespace
 
 Reconciler::Reconciler(Node& node, Supervisor::Options supervisor) : node_(node), supervisor_(std::move(supervisor)) {
   thread_ = std::thread([this] { run(); });
@@ -46,7 +62,7 @@ void Reconciler::run() {
   for (;;) {
     {
       std::unique_lock lock(mutex_);
-      wake_.wait_for(lock, kPassPeriod, [&] { return changed_ || stopping_; });
+      wake_.wait_for(lock, stopping_since_ms_.empty() ? kPassPeriod : kStoppingPeriod, [&] { return changed_ || stopping_; });
       if (stopping_) return;
       changed_ = false;
     }
@@ -56,10 +72,12 @@ void Reconciler::run() {
 
 void Reconciler::pass() {
   const auto state = node_.state();
+  locks_ = HeldLocks::look();
   if (state->cluster.is_none()) return;  // knows nothing yet: nothing is wrong, nothing is stray
   write_state(*state);
   write_maps(*state);
   run_bricks(*state);
+  tell_bricks(*state);
 }
 
 std::optional<Reconciler::Signature> Reconciler::signature_of(const std::string& path) {
@@ -90,9 +108,7 @@ void Reconciler::write_state(const ClusterState& state) {
 void Reconciler::write_maps(const ClusterState& state) {
   const std::string directory = node_.options().state_dir + "/maps/";
   for (const auto& [name, volume] : state.volumes) {
-    // The version alone does not tell a volume from one that was made anew under its name.
-    uint64_t source = XXH3_64bits_withSeed(volume->map.volume.bytes.data(), 16, volume->map.version);
-    source ^= XXH3_64bits(volume->map.incarnation.bytes.data(), 16);
+    const uint64_t source = source_of(volume->map);
     write_derived(directory + name + ".json.secret", source, 0600, [&] { return volume->secret + "\n"; });
     write_derived(directory + name + ".json", source, 0644, [&] { return volume->map.to_json(); });
   }
@@ -115,45 +131,98 @@ void Reconciler::run_bricks(const ClusterState& state) {
   remove_strays(maps, mine);
 }
 
-void Reconciler::run_brick(const ClusterState& state, const Volume& volume, const dht::BrickEntry& brick) {
-  const std::string map = node_.options().state_dir + "/maps/" + volume.map.name + ".json";
-  const bool ready = volume.ready.contains(brick.id);
+std::string Reconciler::conf_text(const Volume& volume, const dht::BrickEntry& brick) const {
   const std::string host = brick.host.find(':') == std::string::npos ? brick.host : "[" + brick.host + "]";
-  std::string conf = "--path=" + brick.path + "\n--map=" + map + "\n--listen=" + host + ":" + std::to_string(brick.port) + "\n";
-  conf += "--brick=" + brick.id.uuid() + "\n";
+  std::string conf = "--path=" + brick.path + "\n--map=" + node_.options().state_dir + "/maps/" + volume.map.name + ".json\n";
+  conf += "--listen=" + host + ":" + std::to_string(brick.port) + "\n--brick=" + brick.id.uuid() + "\n";
   if (!brick.unix_socket.empty()) conf += "--unix=" + brick.unix_socket + "\n";
   if (node_.options().map_port) conf += "--map_port=" + std::to_string(node_.options().map_port) + "\n";
-  const auto option = [&](const char* key, const char* flag) {
-    const auto set = volume.map.options.find(key);
-    if (set != volume.map.options.end()) conf += std::string("--") + flag + "=" + set->second + "\n";
-  };
-  option("brick.min-free", "min_free");
-  option("brick.log-level", "log_level");
   if (const std::string log = supervisor_.log_of(brick.id); !log.empty()) conf += "--log_file=" + log + "\n";
-  if (!ready) conf += "--init\n";
-  write_derived(conf_path(brick.id), state.version, 0644, [&] { return conf; });
+  if (!volume.ready.contains(brick.id)) conf += "--init\n";
+  return conf;
+}
 
+void Reconciler::run_brick(const ClusterState& state, const Volume& volume, const dht::BrickEntry& brick) {
+  write_derived(conf_path(brick.id), state.version, 0644, [&] { return conf_text(volume, brick); });
   std::string trouble;
-  if (!volume.started) {
-    supervisor_.bring_down(brick.id, brick.path);
+  if (volume.map.started) {
+    stopping_since_ms_.erase(brick.id);
+    trouble = bring_up(volume, brick);
   } else {
-    // Made once. Later a missing directory is an unmounted disk, which is said and not papered over.
-    if (!ready && ::mkdir(brick.path.c_str(), 0755) != 0 && errno != EEXIST)
-      trouble = "Could not make " + brick.path + ": " + std::strerror(errno) + ".";
-    struct stat st{};
-    if (trouble.empty() && ::stat(brick.path.c_str(), &st) != 0)
-      trouble = "The brick directory " + brick.path + " is missing. Is its disk mounted?";
-    if (trouble.empty()) {
-      if (const auto up = supervisor_.keep_up(brick.id, brick.path, conf_path(brick.id)); !up) trouble = up.error();
-    }
-    if (trouble.empty() && !ready && brick_server(brick.path)) {
-      // Without a majority: said again in the next pass.
-      node_.commit(new_command("brick-ready", {{"volume_id", volume.map.volume.uuid()}, {"brick", brick.id.uuid()}}));
-    }
+    bring_down(volume, brick);
   }
   const std::lock_guard lock(mutex_);
   if (!trouble.empty() && troubles_[brick.id] != trouble) spdlog::error("brick down id={} reason=\"{}\"", brick.id.uuid(), trouble);
   if (trouble.empty()) troubles_.erase(brick.id); else troubles_[brick.id] = trouble;
+}
+
+// A sentence: why it is down.
+std::string Reconciler::bring_up(const Volume& volume, const dht::BrickEntry& brick) {
+  const bool ready = volume.ready.contains(brick.id);
+  // Made once. Later a missing directory is an unmounted disk, which is said and not papered over.
+  if (!ready && ::mkdir(brick.path.c_str(), 0755) != 0 && errno != EEXIST)
+    return "Could not make " + brick.path + ": " + std::strerror(errno) + ".";
+  struct stat st{};
+  if (::stat(brick.path.c_str(), &st) != 0) return "The brick directory " + brick.path + " is missing. Is its disk mounted?";
+  if (ready && ::stat((brick.path + "/.voldfs").c_str(), &st) != 0)
+    return "The directory " + brick.path + " is not the brick: it has no .voldfs. Is its disk mounted?";
+  const auto server = locks_.brick_server(brick.path);
+  if (const auto up = supervisor_.keep_up(brick.id, server, brick.path, conf_path(brick.id)); !up) return up.error();
+  if (!ready && server) {
+    // Without a majority: said again in the next pass.
+    node_.commit(new_command("brick-ready", {{"volume_id", volume.map.volume.uuid()}, {"brick", brick.id.uuid()}}));
+  }
+  return "";
+}
+
+void Reconciler::bring_down(const Volume& volume, const dht::BrickEntry& brick) {
+  const auto server = locks_.brick_server(brick.path);
+  if (server) {
+    const int64_t now = boottime_ms();
+    const int64_t since = stopping_since_ms_.try_emplace(brick.id, now).first->second;
+    const Told& told = told_[brick.id];
+    const bool farewell = told.done && told.source == source_of(volume.map) && now >= told.at_ms + kFarewellMs;
+    if (!farewell && now < since + kFarewellMaxMs) return;
+  }
+  if (supervisor_.bring_down(brick.id, server, brick.path)) stopping_since_ms_.erase(brick.id);
+}
+
+// Running bricks of this node get the newest map, and tell their clients. One that does not take it is asked again
+// later, and holds up nobody but this pass.
+void Reconciler::tell_bricks(const ClusterState& state) {
+  struct Telling {
+    BrickContact contact;
+    std::string map;
+    Told* told;
+    std::future<Result<void>> result;
+  };
+  const Id me = node_.identity().node;
+  std::vector<Telling> tellings;
+  for (const auto& [name, volume] : state.volumes) {
+    for (const dht::BrickEntry& brick : volume->map.bricks) {
+      if (volume->owners.at(brick.id) != me) continue;
+      const auto pid = locks_.brick_server(brick.path);
+      if (!pid) continue;
+      Told& told = told_[brick.id];
+      const uint64_t source = source_of(volume->map);
+      const bool same = told.pid == *pid && told.source == source;
+      if (same && (told.done || boottime_ms() < told.at_ms + kTellAgainMs)) continue;
+      told = {*pid, source, false, 0};
+      tellings.push_back({{volume->map.volume, volume->secret, brick}, volume->map.to_json(), &told, {}});
+    }
+  }
+  for (Telling& telling : tellings)
+    telling.result = std::async(std::launch::async, [&telling] { return push_map(telling.contact, telling.map, kTellTimeoutMs); });
+  for (Telling& telling : tellings) {
+    const auto result = telling.result.get();
+    telling.told->at_ms = boottime_ms();
+    telling.told->done = result.has_value();
+    if (!result && result.error().code == ESTALE)
+      spdlog::error("map refused brick={} reason=\"it has a newer map, or one that is no ancestor of this cluster's\"", telling.contact.brick.id.uuid());
+    else if (!result)
+      spdlog::info("map not taken brick={} error={}", telling.contact.brick.id.uuid(), result.error().code);  // it is starting, or hangs
+  }
+  if (!tellings.empty()) wake();
 }
 
 // Files of volumes and bricks that are no more. A brick that runs without being in the state is stopped first: only its
@@ -175,7 +244,7 @@ void Reconciler::remove_strays(const std::set<std::string>& maps, const std::set
     const std::string conf = read_file(file.path()).value_or("");
     const size_t at = conf.find("--path=");
     const std::string path = at == std::string::npos ? "" : conf.substr(at + 7, conf.find('\n', at) - at - 7);
-    if (!path.empty() && !supervisor_.bring_down(*id, path)) continue;
+    if (!path.empty() && !supervisor_.bring_down(*id, locks_.brick_server(path), path)) continue;
     derived_.erase(file.path());
     ::unlink(file.path().c_str());
   }

@@ -33,6 +33,13 @@ class Reconciler {
     int64_t size = 0, changed_ns = 0;
     bool operator==(const Signature&) const = default;
   };
+  // Which map a running brick was handed last, and how that went.
+  struct Told {
+    pid_t pid = 0;
+    uint64_t source = 0;    // of the map, as source_of() has it
+    bool done = false;
+    int64_t at_ms = 0;
+  };
   struct Derived {
     Signature signature;
     uint64_t source = 0;  // version that it was made from
@@ -45,13 +52,20 @@ class Reconciler {
   void write_state(const ClusterState& state);
   void run_bricks(const ClusterState& state);
   void run_brick(const ClusterState& state, const Volume& volume, const dht::BrickEntry& brick);
+  std::string bring_up(const Volume& volume, const dht::BrickEntry& brick);
+  void bring_down(const Volume& volume, const dht::BrickEntry& brick);
+  std::string conf_text(const Volume& volume, const dht::BrickEntry& brick) const;
+  void tell_bricks(const ClusterState& state);
   void remove_strays(const std::set<std::string>& maps, const std::set<Id>& bricks);
   std::string conf_path(const Id& brick) const;
   static std::optional<Signature> signature_of(const std::string& path);
 
   Node& node_;
   Supervisor supervisor_;                     // the thread's
+  HeldLocks locks_;                           // the thread's, of this pass
   std::map<std::string, Derived> derived_;    // the thread's
+  std::map<Id, Told> told_;                   // the thread's
+  std::map<Id, int64_t> stopping_since_ms_;   // the thread's
   mutable std::mutex mutex_;
   std::condition_variable wake_;              // with mutex_
   bool changed_ = true, stopping_ = false;    // guarded by mutex_

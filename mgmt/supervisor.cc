@@ -23,22 +23,29 @@ constexpr int64_t kStopTimeoutMs = 15'000;  // then it is killed
 
 }  // namespace
 
-std::optional<pid_t> brick_server(const std::string& brick_path) {
+// proc(5): "1: FLOCK  ADVISORY  WRITE 4711 08:02:12345 0 EOF", device in hexadecimal.
+HeldLocks HeldLocks::look() {
+  HeldLocks locks;
+  std::ifstream file("/proc/locks");
+  for (std::string line; std::getline(file, line);) {
+    if (line.find("FLOCK") == std::string::npos || line.find("->") != std::string::npos) continue;
+    char place[64];
+    int pid = 0;
+    if (std::sscanf(line.c_str(), "%*[^:]: %*s %*s %*s %d %63s", &pid, place) == 2 && pid > 0) locks.holders_[place] = pid;
+  }
+  return locks;
+}
+
+std::optional<pid_t> HeldLocks::brick_server(const std::string& brick_path) const {
   struct stat st{};
   if (::stat((brick_path + "/.voldfs/lock").c_str(), &st) != 0) return std::nullopt;
-  // proc(5): "1: FLOCK  ADVISORY  WRITE 4711 08:02:12345 0 EOF", device in hexadecimal.
   char wanted[64];
   std::snprintf(wanted, sizeof wanted, "%02x:%02x:%lu", major(st.st_dev), minor(st.st_dev), static_cast<unsigned long>(st.st_ino));
-  std::ifstream locks("/proc/locks");
-  for (std::string line; std::getline(locks, line);) {
-    if (line.find("FLOCK") == std::string::npos || line.find("->") != std::string::npos) continue;
-    char kind[16], advice[16], mode[16], place[64];
-    int pid = 0;
-    if (std::sscanf(line.c_str(), "%*[^:]: %15s %15s %15s %d %63s", kind, advice, mode, &pid, place) == 5 && std::strcmp(place, wanted) == 0 && pid > 0)
-      return pid;
-  }
-  return std::nullopt;
+  const auto found = holders_.find(wanted);
+  return found == holders_.end() ? std::nullopt : std::optional(found->second);
 }
+
+std::optional<pid_t> brick_server(const std::string& brick_path) { return HeldLocks::look().brick_server(brick_path); }
 
 std::string brick_log(const std::string& log_dir, const Id& brick) { return log_dir + "/brick-" + brick.uuid() + ".log"; }
 
@@ -61,31 +68,35 @@ void Supervisor::reap(Brick& brick) {
                                          : "ended with status " + std::to_string(WEXITSTATUS(status));
 }
 
-Explained<void> Supervisor::keep_up(const Id& id, const std::string& path, const std::string& conf) {
+Explained<void> Supervisor::keep_up(const Id& id, std::optional<pid_t> server, const std::string& path, const std::string& conf) {
   Brick& brick = bricks_[id];
   brick.asked_ms = 0;
   reap(brick);
-  if (brick_server(path)) {
+  if (server) {
     if (brick.next_try_ms && boottime_ms() > brick.next_try_ms + kDelayMaxMs) brick.delay_ms = brick.next_try_ms = 0;  // it stays up
     return {};
   }
   if (brick.child) return {};  // on its way
   const std::string log = brick_log(options_.log_dir, id);
-  if (boottime_ms() < brick.next_try_ms) return explain("The brick " + path + " " + brick.last_error + "; see " + log + ".");
-  const std::vector<std::string> command = options_.systemd ? std::vector<std::string>{"systemctl", "start", "--no-block", "voldbrick@" + id.uuid()}
+  const std::string unit = "voldbrick@" + id.uuid() + ".service";
+  if (boottime_ms() < brick.next_try_ms) {
+    if (options_.systemd) return explain("The brick " + path + " is not up: see systemctl status " + unit + ".");
+    return explain("The brick " + path + " " + brick.last_error + "; see " + log + ".");
+  }
+  // Enabled: after a reboot it starts without voldmgmt.
+  const std::vector<std::string> command = options_.systemd ? std::vector<std::string>{"systemctl", "enable", "--now", "--no-block", unit}
                                                             : std::vector<std::string>{options_.program, "--flagfile=" + conf};
-  const auto child = spawn(command, log);
+  const auto child = spawn(command, options_.systemd ? "/dev/null" : log);
   if (!child) return explain(child.error());
   brick.child = *child;
   spdlog::info("brick started id={} path={} pid={}", id.uuid(), path, *child);
   return {};
 }
 
-bool Supervisor::bring_down(const Id& id, const std::string& path) {
+bool Supervisor::bring_down(const Id& id, std::optional<pid_t> server, const std::string& path) {
   Brick& brick = bricks_[id];
   reap(brick);
   brick.next_try_ms = brick.delay_ms = 0;
-  const auto server = brick_server(path);
   if (!server && brick.child == 0) {
     bricks_.erase(id);
     return true;
@@ -96,7 +107,7 @@ bool Supervisor::bring_down(const Id& id, const std::string& path) {
     brick.asked_ms = now;
     spdlog::info("brick stopping id={} path={} pid={}", id.uuid(), path, pid);
     if (options_.systemd) {
-      static_cast<void>(spawn({"systemctl", "stop", "--no-block", "voldbrick@" + id.uuid()}, "/dev/null"));
+      static_cast<void>(spawn({"systemctl", "disable", "--now", "--no-block", "voldbrick@" + id.uuid() + ".service"}, "/dev/null"));
     } else {
       ::kill(pid, SIGTERM);
     }

@@ -119,6 +119,7 @@ Explained<Json> Commands::volume_create(ClusterState& state, const Json& command
   volume.map.incarnation = state.incarnation;
   volume.map.parent_incarnation = state.parent_incarnation;
   volume.map.version = 1;
+  volume.map.started = false;
   volume.secret = text(command, "secret");
   if (volume.secret.size() != 64) return explain("A volume's secret has 64 hexadecimal digits.");
   volume.created = command.at("created").get<int64_t>();
@@ -143,10 +144,10 @@ Explained<Json> Commands::volume_create(ClusterState& state, const Json& command
 Explained<Json> Commands::volume_start(ClusterState& state, const Json& command) {
   const auto volume = volume_at(state, command);
   if (!volume) return explain(volume.error());
-  if ((*volume)->started && !flag(command, "force"))
+  if ((*volume)->map.started && !flag(command, "force"))
     return explain("Volume " + (*volume)->map.name + " is already started.");
   Volume changed = **volume;
-  changed.started = true;
+  changed.map.started = true;
   publish(state, std::move(changed));
   return Json::object();
 }
@@ -155,10 +156,10 @@ Explained<Json> Commands::volume_start(ClusterState& state, const Json& command)
 Explained<Json> Commands::volume_stop(ClusterState& state, const Json& command) {
   const auto volume = volume_at(state, command);
   if (!volume) return explain(volume.error());
-  if (!(*volume)->started && !flag(command, "force"))
+  if (!(*volume)->map.started && !flag(command, "force"))
     return explain("Volume " + (*volume)->map.name + " is not started.");
   Volume changed = **volume;
-  changed.started = false;
+  changed.map.started = false;
   publish(state, std::move(changed));
   return Json::object();
 }
@@ -170,7 +171,7 @@ Explained<Json> Commands::volume_delete(ClusterState& state, const Json& command
   const std::string& name = (*volume)->map.name;
   if (command.contains("volume_id") && text(command, "volume_id") != (*volume)->map.volume.uuid())
     return explain("Volume " + name + " is another one now than the one that was to be deleted.");
-  if ((*volume)->started)
+  if ((*volume)->map.started)
     return explain("Volume " + name + " is started: stop it before deleting it (voldctl volume stop " + name + ").");
   state.volumes.erase(state.volumes.find(name));
   return Json::object();

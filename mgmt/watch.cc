@@ -58,20 +58,20 @@ void Watch::look_at_bricks(const ClusterState& state) {
     for (const dht::BrickEntry& brick : volume->map.bricks) {
       if (volume->owners.at(brick.id) != me) continue;
       const auto known = bricks_.find(brick.id);
-      if (known == bricks_.end() && !volume->started) continue;  // nobody waits for it
+      if (known == bricks_.end() && !volume->map.started) continue;  // nobody waits for it
       Brick seen = known == bricks_.end() ? Brick{boottime_ms(), false, false} : known->second;
       const bool was = std::exchange(seen.served, brick_server(brick.path).has_value());
-      const bool never_came = !seen.served && volume->started && boottime_ms() - seen.first_look_ms > kPatienceMs;
+      const bool never_came = !seen.served && volume->map.started && boottime_ms() - seen.first_look_ms > kPatienceMs;
       Json data = {{"brick", brick.id.uuid()}, {"volume", name}, {"path", brick.path}};
       if (seen.served && std::exchange(seen.told, false)) {
         events_.seen("brick.up", data);
       } else if (!seen.told && ((was && !seen.served) || never_came)) {
         seen.told = true;
-        data["expected"] = !volume->started;
+        data["expected"] = !volume->map.started;
         if (const auto trouble = troubles.find(brick.id); trouble != troubles.end()) data["reason"] = trouble->second;
         events_.seen("brick.down", std::move(data));
       }
-      if (seen.served || volume->started) now[brick.id] = seen;
+      if (seen.served || volume->map.started) now[brick.id] = seen;
     }
   }
   bricks_ = std::move(now);

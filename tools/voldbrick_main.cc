@@ -117,6 +117,15 @@ void wait_for_end(const sigset_t& signals) {
   }
 }
 
+// The volume's option wins over the flag, as long as it is set.
+void heed_log_level(const std::map<std::string, std::string>& options) {
+  const auto set = options.find("brick.log-level");
+  const auto level = spdlog::level::from_str(set != options.end() ? set->second : FLAGS_log_level);
+  if (level == spdlog::get_level()) return;
+  spdlog::set_level(level);
+  spdlog::info("log_level level={}", spdlog::level::to_string_view(level));
+}
+
 // Each connection needs two descriptors, each open file one.
 void raise_descriptor_limit() {
   rlimit limit{};
@@ -180,6 +189,7 @@ int main(int argc, char** argv) {
   options.unix_socket = FLAGS_unix;
   options.map_port = static_cast<uint16_t>(FLAGS_map_port);
   options.lease_ms = FLAGS_lease_ms;
+  options.heed_options = heed_log_level;
   auto server = voldfs::server::BrickServer::start(std::move(options));
   if (!server) return refuse(server.error());
 

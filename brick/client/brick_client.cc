@@ -11,6 +11,8 @@ BrickClient::Impl::Impl(BrickAddress address_in, std::shared_ptr<const ClientOpt
     : address(std::move(address_in)),
       options(std::move(options_in)),
       notifications(std::move(notifications_in)),
+      on_brick_down(options->on_brick_down),
+      down_timeout_ms(options->down_timeout_ms),
       pool(options->connections_max),
       control(
           address, *options, notifications, [this] { pool.close_idle(boottime_ms() - options->idle_close_ms); },
@@ -24,6 +26,11 @@ BrickClient::~BrickClient() { impl_->control.stop(); }
 const BrickAddress& BrickClient::address() const { return impl_->address; }
 bool BrickClient::is_up() const { return impl_->control.is_up(); }
 uint64_t BrickClient::round_trips() const { return impl_->round_trips.load(std::memory_order_relaxed); }
+
+void BrickClient::set_on_brick_down(OnBrickDown how, uint32_t down_timeout_ms) {
+  impl_->on_brick_down = how;
+  impl_->down_timeout_ms = down_timeout_ms;
+}
 
 Result<void> BrickClient::connect(uint32_t timeout_ms) {
   const int64_t until = boottime_ms() + timeout_ms;

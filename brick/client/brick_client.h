@@ -23,7 +23,11 @@ struct BrickAddress {
   std::string unix_socket;  // path; tried first when it exists on this host; empty: none
 };
 
-enum class OnBrickDown : uint8_t { kWait, kError };
+enum class OnBrickDown : uint8_t {
+  kWait,
+  kError,    // EIO at once
+  kStopped,  // ENOTCONN at once: the volume is stopped, and nobody is to wait for its bricks
+};
 
 struct ClientOptions {
   Id volume;
@@ -104,6 +108,9 @@ class BrickClient {
   // As call(); on a protocol status, `*refusal` (if not null) gets the reply whose body explains it.
   Result<wire::Reply> call(wire::Request request, const Caller& caller, wire::Reply* refusal,
                            std::span<std::byte> data_into = {});
+
+  // As ClientOptions has it, from now on; requests that wait already heed it within kInterruptMs.
+  void set_on_brick_down(OnBrickDown how, uint32_t down_timeout_ms);
 
   uint64_t round_trips() const;             // since the start, for metrics and tests
 

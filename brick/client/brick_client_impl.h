@@ -12,6 +12,8 @@ struct BrickClient::Impl {
   const BrickAddress address;
   const std::shared_ptr<const ClientOptions> options;
   const Notifications notifications;
+  std::atomic<OnBrickDown> on_brick_down;
+  std::atomic<uint32_t> down_timeout_ms;
   std::atomic<uint64_t> round_trips{0};
   ConnectionPool pool;
   Control control;  // last: its thread uses all the others

@@ -299,11 +299,12 @@ Result<void> Connection::receive_rest(std::span<std::byte> into) {
 
 void Connection::shut_down() { ::shutdown(socket_.get(), SHUT_RDWR); }
 
-Result<std::vector<std::byte>> ask(const BrickAddress& address, const ClientOptions& options, wire::Op op) {
+Result<std::vector<std::byte>> ask(const BrickAddress& address, const ClientOptions& options, wire::Op op,
+                                   std::span<const std::byte> data) {
   auto connection = Connection::open(address, options, ConnectionKind::kAsk, 0);
   if (!connection) return fail(connection.error());
   (*connection)->set_timeouts(options.connect_timeout_ms);
-  auto reply = (*connection)->exchange(wire::Request(op));
+  auto reply = (*connection)->exchange(wire::Request(op, data));
   if (!reply) return fail(reply.error());
   return std::move(reply->owned_data);
 }

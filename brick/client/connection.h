@@ -36,7 +36,7 @@ class Connection {
   void shut_down();
 
  private:
-  friend Result<std::vector<std::byte>> ask(const BrickAddress&, const ClientOptions&, wire::Op);
+  friend Result<std::vector<std::byte>> ask(const BrickAddress&, const ClientOptions&, wire::Op, std::span<const std::byte>);
   Connection(unique_fd socket, bool local) : socket_(std::move(socket)), local_(local) {}
   static Result<std::unique_ptr<Connection>> open_one(const BrickAddress& address, const ClientOptions& options,
                                                       ConnectionKind kind, uint64_t session, bool local);
@@ -63,8 +63,9 @@ class Connection {
   size_t received_ = 0;                    // bytes in input_
 };
 
-// Asks a brick for its map or status without a session: `op` is kMapGet or kStatus. With an unknown brick or volume id
-// (none in `address`, `options`) whoever answers there is taken. Blocks for connect_timeout_ms at most, twice.
-Result<std::vector<std::byte>> ask(const BrickAddress& address, const ClientOptions& options, wire::Op op);
+// Asks a brick without a session: `op` is kMapGet, kStatus, or kMapPut with the map as `data`. With an unknown brick or
+// volume id (none in `address`, `options`) whoever answers there is taken. Blocks for connect_timeout_ms at most, twice.
+Result<std::vector<std::byte>> ask(const BrickAddress& address, const ClientOptions& options, wire::Op op,
+                                   std::span<const std::byte> data = {});
 
 }  // namespace voldfs::client

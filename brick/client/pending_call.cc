@@ -201,11 +201,13 @@ Result<void> PendingCall::State::await_better_times() {
   }
   const int64_t now = boottime_ms();
   if (down_since_ms == 0) down_since_ms = now;
-  const ClientOptions& options = *brick.options;
+  const OnBrickDown on_brick_down = brick.on_brick_down.load(std::memory_order_relaxed);
+  const uint32_t timeout_ms = brick.down_timeout_ms.load(std::memory_order_relaxed);
   const bool known_to_be_down = standing.error().code != EAGAIN;
   if (caller.only_if_up && known_to_be_down) return fail(EHOSTDOWN);
-  if (options.on_brick_down == OnBrickDown::kError && known_to_be_down) return fail(EIO);
-  if (options.down_timeout_ms != 0 && now - down_since_ms >= options.down_timeout_ms) return fail(EIO);
+  if (on_brick_down == OnBrickDown::kStopped && known_to_be_down) return fail(ENOTCONN);
+  if (on_brick_down == OnBrickDown::kError && known_to_be_down) return fail(EIO);
+  if (timeout_ms != 0 && now - down_since_ms >= timeout_ms) return fail(EIO);
   brick.control.wait(kInterruptMs);
   return {};
 }

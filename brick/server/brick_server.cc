@@ -109,7 +109,7 @@ struct BrickServer::Impl : LeaseTeller {
   std::atomic<bool> accepting{true};
   int64_t grace_end_ms = 0;                 // housekeeping's
   bool grace_lasts = false;                 // housekeeping's
-  uint64_t map_version_told = 0;            // housekeeping's
+  uint64_t map_version_heeded = 0;          // housekeeping's
   int64_t next_tombstone_sweep_ms = boottime_ms() + kTombstoneSweepMs;  // housekeeping's; the start has swept
   std::thread accept_thread, housekeeping_thread;
 };
@@ -125,7 +125,6 @@ Explained<std::unique_ptr<BrickServer>> BrickServer::start(BrickServerOptions op
                    std::to_string(loaded.error().code) + "): see .voldfs/sessions there.");
   }
   impl->grace_end_ms = boottime_ms() + own.store.grace_ms;
-  impl->map_version_told = impl->store->map_version();
   impl->grace_lasts = impl->store->in_grace() && !impl->sessions.all_reclaimed();
   if (!impl->grace_lasts) impl->state.end_grace();
 
@@ -256,9 +255,10 @@ void BrickServer::Impl::housekeep() {
     next_tombstone_sweep_ms = boottime_ms() + kTombstoneSweepMs;
     store->directories().sweep_tombstones();
   }
-  if (store->map_version() != map_version_told) {  // also when the map file was replaced under us
-    map_version_told = store->map_version();
-    state.spread_map();
+  if (const uint64_t version = store->map_version(); version != map_version_heeded) {
+    if (map_version_heeded != 0) state.spread_map();  // also when the map file was replaced under us
+    map_version_heeded = version;
+    if (options.heed_options) options.heed_options(store->map_options());
   }
   payloads.trim();
 

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,6 +22,8 @@ struct BrickServerOptions {
   uint16_t map_port = 0;                     // shared by the node's bricks; 0: none
   uint32_t lease_ms = kLeaseMsDefault;       // how long a session lives without a heartbeat
   uint32_t connections_max = kConnectionsMaxDefault;
+  // The map's options, at the start and whenever they may have changed; may be empty. Housekeeping's thread.
+  std::function<void(const std::map<std::string, std::string>&)> heed_options;
 };
 
 // A brick that serves: store, sessions, locks, listener and the lanes of its connections. Several may live in one process

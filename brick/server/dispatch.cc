@@ -19,7 +19,10 @@ bool has_the_right_shape(const Operation& operation, const wire::RequestHeader& 
          (operation.has_name2 || header.name2_size == 0) && (operation.has_data || header.data_size == 0);
 }
 
-bool may_be_asked_by_anyone(wire::Op op) { return op == wire::Op::kMapGet || op == wire::Op::kStatus; }
+// Without a session; the connection has proved the volume's secret all the same.
+bool needs_no_session(wire::Op op) {
+  return op == wire::Op::kMapGet || op == wire::Op::kMapPut || op == wire::Op::kStatus;
+}
 
 int handle(ServerState& server, const std::shared_ptr<Session>& session, const Operation& operation,
         const wire::RequestView& request, IntentNote& note, wire::ReplyBuilder& reply) {
@@ -106,7 +109,7 @@ int check_and_run(ServerState& server, const std::shared_ptr<Session>& session, 
   if (operation == nullptr) return ENOSYS;
   if (!has_the_right_shape(*operation, request.header)) return EPROTO;
   if (!session) {
-    if (!may_be_asked_by_anyone(operation->op)) return EPERM;
+    if (!needs_no_session(operation->op)) return EPERM;
     SlotNote nowhere;
     return run(server, session, *operation, request, nowhere, payloads, reply);
   }

@@ -42,6 +42,9 @@ MapDocument document_of(const json& root) {
   if (auto layouts = root.find("layouts"); layouts != root.end()) {
     for (const json& layout : *layouts) map.epoch = std::max(map.epoch, layout.value("epoch", uint32_t{1}));
   }
+  if (auto options = root.find("options"); options != root.end()) {
+    for (const auto& [key, value] : options->items()) map.options[key] = value.get<std::string>();
+  }
   if (map.volume.is_none()) throw std::invalid_argument("there is no volume id");
   return map;
 }

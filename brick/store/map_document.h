@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,7 @@ struct MapDocument {
   std::vector<Brick> bricks;
   uint16_t root_home = 0;
   uint32_t epoch = 1;        // the newest layout's
+  std::map<std::string, std::string> options;
 
   static Explained<MapDocument> parse(std::string_view text);
   const Brick* brick(const Id& id) const;           // null: not in the map

@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include <atomic>
+#include <charconv>
 #include <chrono>
 #include <cstring>
 #include <mutex>
@@ -32,6 +33,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kRoomCheck{500};
 constexpr size_t kKeyMin = 16;
+constexpr uint32_t kMinFreePercentMax = 50;
 
 // Since 6.8; Debian 12's headers do not have it.
 constexpr unsigned kStatxMountIdUnique = 0x4000;
@@ -73,9 +75,11 @@ struct Store::Impl {
 
   std::atomic<int64_t> room_checked{0};  // Clock's count; check_room
   std::atomic<bool> has_room{true};
+  std::atomic<uint32_t> min_free_percent{1};
 
   mutable std::mutex map_mutex;
   MapDocument map;                // guarded by map_mutex
+  void heed_options();            // of the map, as it is now
 
   std::unique_ptr<Handles> handles;
   std::unique_ptr<Directories> directories;
@@ -114,6 +118,7 @@ Explained<std::unique_ptr<Store>> Store::open(const StoreOptions& options) {
   if (auto done = check_abilities(impl->dot.get(), options.path, 0); !done) return explain(done.error());
   if (auto done = impl->load_secrets(key); !done) return explain(done.error());
   if (auto done = impl->load_map(); !done) return explain(done.error());
+  impl->heed_options();
   impl->handles = std::make_unique<Handles>(impl->root.get(), key);
   if (auto done = impl->open_folders(); !done) return explain(done.error());
   if (auto done = impl->start_serving(); !done) return explain(done.error());
@@ -298,7 +303,7 @@ int Store::open_dir() const { return impl_->open_dir.get(); }
 int Store::parked() const { return impl_->parked.get(); }
 int Store::txn() const { return impl_->txn.get(); }
 unsigned Store::position_shift() const { return impl_->position_shift; }
-uint32_t Store::min_free_percent() const { return impl_->options.min_free_percent; }
+uint32_t Store::min_free_percent() const { return impl_->min_free_percent; }
 bool Store::unclean() const { return impl_->unclean; }
 const Id& Store::boot() const { return impl_->boot; }
 uint64_t Store::verifier() const { return impl_->verifier; }
@@ -332,7 +337,7 @@ Result<void> Store::check_room() {
   if (now - last >= interval && impl_->room_checked.compare_exchange_strong(last, now)) {
     struct statvfs stat;
     if (fstatvfs(impl_->root.get(), &stat) != 0) return fail_errno();
-    const uint64_t percent = impl_->options.min_free_percent;
+    const uint64_t percent = impl_->min_free_percent;
     const bool blocks = stat.f_blocks == 0 || stat.f_bavail > stat.f_blocks / 100 * percent;
     const bool inodes = stat.f_files == 0 || stat.f_favail > stat.f_files / 100 * percent;
     impl_->has_room = blocks && inodes;
@@ -351,6 +356,23 @@ uint64_t Store::map_version() const {
   return impl_->map.version;
 }
 
+std::map<std::string, std::string> Store::map_options() const {
+  std::lock_guard lock(impl_->map_mutex);
+  return impl_->map.options;
+}
+
+void Store::Impl::heed_options() {
+  uint32_t percent = options.min_free_percent;
+  if (const auto set = map.options.find("brick.min-free"); set != map.options.end()) {
+    const std::string& text = set->second;
+    uint32_t wanted = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), wanted);
+    if (error == std::errc() && end == text.data() + text.size() && wanted <= kMinFreePercentMax) percent = wanted;
+  }
+  min_free_percent = percent;
+  room_checked = 0;  // the next one who asks looks anew
+}
+
 Result<void> Store::put_map(std::string_view document) {
   auto found = MapDocument::parse(document);
   if (!found) return fail(EINVAL);
@@ -364,6 +386,7 @@ Result<void> Store::put_map(std::string_view document) {
   RootScope scope;
   if (auto written = write_small_file(impl_->dot.get(), "map.json", document, 0600); !written) return written;
   impl_->map = std::move(*found);
+  impl_->heed_options();
   return {};
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -27,7 +28,7 @@ struct StoreOptions {
   bool init = false;             // make it a brick if it is none
   std::string map_file;          // for init, and to learn of a newer map
   Id brick;                      // for init: which of the map's bricks this is; none: found by path in the map
-  uint32_t min_free_percent = 1; // new files are refused (ENOSPC) below this much free space or inodes
+  uint32_t min_free_percent = 1; // new files are refused (ENOSPC) below this much free space or inodes; the map's brick.min-free wins
   uint32_t grace_ms = 20'000;    // after a start, how long clients may reclaim
   Id boot;                       // of the host; none: what the kernel says. Tests reboot hosts by it
 };
@@ -69,6 +70,7 @@ class Store {
   // Takes a map document if it is newer and of this volume (version and incarnation rules of dht/README.md). EINVAL, ESTALE.
   Result<void> put_map(std::string_view document);
   uint64_t map_version() const;
+  std::map<std::string, std::string> map_options() const;
 
   Directories& directories();
   Handles& handles();

@@ -22,7 +22,10 @@ namespace voldfs::wire {
 // A request as the client builds it. Copies its body and texts, borrows its payload until the reply is here.
 class Request {
  public:
-  explicit Request(Op op) { header_.op = static_cast<uint16_t>(op); }
+  explicit Request(Op op, std::span<const std::byte> data = {}) : data_(data) {
+    header_.op = static_cast<uint16_t>(op);
+    header_.data_size = static_cast<uint32_t>(data.size());
+  }
   template <class Body>
   Request(Op op, const Body& body, std::string_view name = {}, std::string_view name2 = {},
           std::span<const std::byte> data = {})

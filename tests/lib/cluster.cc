@@ -45,7 +45,7 @@ Cluster::Cluster(const Options& options) : options_(options), directory_(private
   map_.name = "test";
   map_.incarnation = Id::random();
   map_.root_home = 1;
-  map_.options["dir-copies"] = std::to_string(options.dir_copies);
+  map_.options["volume.dir-copies"] = std::to_string(options.dir_copies);
   std::vector<dht::Target> targets;
   for (size_t i = 0; i < options.bricks; ++i) {
     dht::BrickEntry entry;

@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "brick/store/store.h"
+#include "tools/ctl/brick_start.h"
 #include "tools/ctl/command.h"
 
 // voldctl brick: brick directories of this machine.
@@ -37,6 +38,15 @@ void add_brick_commands(CLI::App& app, Chosen& chosen) {
   verb->add_option("--map", arguments->map, "The volume's map; its secret is FILE.secret")->required()->type_name("FILE");
   verb->add_option("--brick", arguments->brick, "Which of the map's bricks it is (the one with this path)")->type_name("ID");
   verb->callback([&chosen, arguments] { chosen.action = [=] { return init(*arguments); }; });
+
+  struct StartArguments {
+    std::string conf_dir = "/etc/voldfs", which;
+  };
+  const auto starting = std::make_shared<StartArguments>();
+  verb = brick->add_subcommand("start", "Start a brick of this machine, also where voldmgmt does not run");
+  verb->add_option("BRICK", starting->which, "Its directory or its id")->required()->type_name("");
+  verb->add_option("--conf-dir", starting->conf_dir, "voldmgmt's configuration, with the bricks' flags in it")->type_name("DIR")->envname("VOLDFS_CONF_DIR");
+  verb->callback([&chosen, starting] { chosen.action = [=] { return start_brick(starting->conf_dir, starting->which); }; });
 }
 
 }  // namespace voldfs::ctl

@@ -1,7 +1,11 @@
 #include <algorithm>
+#include <chrono>
 #include <memory>
+#include <thread>
 
+#include "brick/base/clock.h"
 #include "dht/volume_map.h"
+#include "mgmt/files.h"
 #include "mgmt/options.h"
 #include "tools/ctl/state_source.h"
 #include "tools/ctl/volume_text.h"
@@ -11,6 +15,9 @@ namespace voldfs::ctl {
 namespace {
 
 using Arguments = std::vector<std::string>;
+
+constexpr int64_t kBricksTimeoutMs = 15'000;
+constexpr std::chrono::milliseconds kBricksPoll{100};
 
 bool take_last(Arguments& arguments, const std::string& word) {
   if (arguments.empty() || arguments.back() != word) return false;
@@ -31,13 +38,40 @@ Explained<Report> create(const Place& place, const std::string& name, Arguments 
                  ": please start the volume to access data");
 }
 
+// Until the volume's bricks are there (or gone). They come when they can: what is missing at the deadline is said, and
+// is no failure of the change, which has happened.
+std::string await_bricks(const Place& place, const std::string& name, bool online) {
+  std::string missing;
+  const int64_t deadline = boottime_ms() + kBricksTimeoutMs;
+  for (;; std::this_thread::sleep_for(kBricksPoll)) {
+    missing.clear();
+    const auto reading = read_cluster(place, true);
+    if (!reading || !reading->state["volumes"].contains(name)) return "";
+    for (const Json& brick : reading->state["volumes"][name].at("map").at("bricks")) {
+      const Json live = reading->status.at("bricks").value(brick.at("id").get<std::string>(), Json());
+      if (live.is_object() && live.value("online", false) == online) continue;
+      missing += "\n  " + brick.at("node").get<std::string>() + ":" + brick.at("path").get<std::string>();
+      if (live.is_object() && live.contains("trouble")) missing += ": " + live.at("trouble").get<std::string>();
+    }
+    if (missing.empty() || boottime_ms() > deadline) return missing;
+  }
+}
+
 Explained<Report> start(const Place& place, const std::string& name, Arguments rest) {
-  return changed("start", name, change_cluster(place, "volume-start", {{"volume", name}, {"force", take_last(rest, "force")}}));
+  auto report = changed("start", name, change_cluster(place, "volume-start", {{"volume", name}, {"force", take_last(rest, "force")}}));
+  if (!report) return report;
+  if (const std::string missing = await_bricks(place, name, true); !missing.empty())
+    report->note = "these bricks are not up yet:" + missing;
+  return report;
 }
 
 Explained<Report> stop(const Place& place, const std::string& name, Arguments rest) {
   if (!confirm(place, "Stopping volume will make its data inaccessible. Do you want to continue?")) return declined("volume stop");
-  return changed("stop", name, change_cluster(place, "volume-stop", {{"volume", name}, {"force", take_last(rest, "force")}}));
+  auto report = changed("stop", name, change_cluster(place, "volume-stop", {{"volume", name}, {"force", take_last(rest, "force")}}));
+  if (!report) return report;
+  if (const std::string missing = await_bricks(place, name, false); !missing.empty())
+    report->note = "these bricks are not known to be down yet:" + missing;
+  return report;
 }
 
 Explained<Report> remove(const Place& place, const std::string& name) {
@@ -208,6 +242,16 @@ Explained<Report> map(const Place& place, const std::string& name) {
   return report;
 }
 
+// What a client needs beside the volume's name. Only root can read it here, and who has it is root on the volume.
+Explained<Report> secret(const Place& place, const std::string& name) {
+  const auto document = mgmt::read_document(place.state_dir + "/state.json");
+  if (!document) return explain("volume secret: " + place.state_dir + "/state.json cannot be read: run this on a node of the cluster, as root.");
+  const Json volume = document->value("state", Json::object()).value("volumes", Json::object()).value(name, Json());
+  if (!volume.is_object()) return explain("Volume " + name + " does not exist");
+  const auto text = volume.at("secret").get<std::string>();
+  return Report{text + "\n", {{"volume", name}, {"secret", text}}};
+}
+
 struct Words {
   std::string name, word;
   Arguments rest;
@@ -245,6 +289,7 @@ void add_volume_commands(CLI::App& app, Chosen& chosen, const std::shared_ptr<Pl
   for (const char* later : {"add-brick", "remove-brick", "replace-brick", "rebalance"}) {
     verb(later, "Not in this version", "", "", "ARGUMENTS", [name = std::string(later)](const Place&, const Words&) { return not_yet(name); });
   }
+  verb("secret", "NAME: print the secret that a client keeps in /etc/voldfs/secrets/NAME", "!", "", "", [](const Place& p, const Words& w) { return secret(p, w.name); });
   verb("map", "NAME: print its map", "!", "", "", [](const Place& p, const Words& w) { return map(p, w.name); });
 }
 

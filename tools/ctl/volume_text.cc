@@ -56,13 +56,19 @@ std::string brick_detail(const Json& brick, const Json& live) {
   return text;
 }
 
+// A volume whose bricks have been made has been started before.
+std::string status_word(const Json& volume) {
+  if (volume.value("started", false)) return "Started";
+  return volume.value("ready", Json::array()).empty() ? "Created" : "Stopped";
+}
+
 }  // namespace
 
 std::string volume_info_text(const std::string& name, const Json& volume) {
   const Json& map = volume.at("map");
   const Json& bricks = map.at("bricks");
   std::string text = " \nVolume Name: " + name + "\nType: Distribute\nVolume ID: " + map.at("volume").at("id").get<std::string>() + "\nStatus: " +
-                     (volume.value("started", false) ? "Started" : "Created") + "\nNumber of Bricks: " + std::to_string(bricks.size()) +
+                     status_word(volume) + "\nNumber of Bricks: " + std::to_string(bricks.size()) +
                      "\nTransport-type: tcp\nBricks:\n";
   size_t n = 0;
   for (const Json& brick : bricks) text += "Brick" + std::to_string(++n) + ": " + brick_name(brick) + "\n";

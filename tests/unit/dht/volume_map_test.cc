@@ -66,6 +66,15 @@ TEST(VolumeMap_Json, WrittenAndRead_SameMap) {
   EXPECT_EQ(read->options.at("min-free"), "1%");
 }
 
+TEST(VolumeMap_Json, Stopped_IsKept) {
+  VolumeMap map = sample();
+  EXPECT_TRUE(VolumeMap::parse(map.to_json())->started);
+  map.started = false;
+  const auto read = VolumeMap::parse(map.to_json());
+  ASSERT_TRUE(read) << read.error();
+  EXPECT_FALSE(read->started);
+}
+
 TEST(VolumeMap_Json, EndsWithNewline) { EXPECT_EQ(sample().to_json().back(), '\n'); }
 
 // The document's bytes are a format: this one was read by programs that are out there.

@@ -3,7 +3,11 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 
+#include <atomic>
+#include <map>
+#include <mutex>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "brick/wire/ops.h"
 #include "tests/unit/brick/server/running_brick.h"
@@ -152,6 +156,82 @@ TEST(BrickServerHandshake, Ask_WithoutVolume_GetsTheMapAndNothingElse) {
   ASSERT_FALSE(statfs);
   EXPECT_EQ(EPERM, statfs.error().code);
   EXPECT_EQ(0u, brick.server->sessions());
+}
+
+// What a node's management does after a change: without a session, and the clients hear of it.
+TEST(BrickServerMap, PutByWhoOnlyAsks_IsKeptToldAndHeeded) {
+  RunningBrick brick;
+  std::atomic<int> told = 0;
+  client::Notifications notifications;
+  notifications.map_changed = [&](uint16_t) { ++told; };
+  auto client = brick.connect(std::move(notifications));
+  must_create(*client, "before");
+  const int at_first = told;
+  const auto ask = [&](const std::string& map, const client::ClientOptions& options) {
+    return client::ask(brick.address(), options, Op::kMapPut, std::as_bytes(std::span(map)));
+  };
+  const auto own = client::ask(brick.address(), brick.client_options(), Op::kMapGet);
+  ASSERT_TRUE(own);
+  auto map = nlohmann::json::parse(std::string(reinterpret_cast<const char*>(own->data()), own->size()));
+  map["version"] = 2;
+  map["options"] = {{"brick.min-free", "50"}, {"brick.log-level", "debug"}};
+  auto stranger = brick.client_options();
+  stranger.secret.assign(32, 0xbb);
+  EXPECT_FALSE(ask(map.dump(), stranger));
+  ASSERT_TRUE(ask(map.dump(), brick.client_options()));
+  EXPECT_TRUE(eventually([&] { return told > at_first; }));
+  EXPECT_EQ(2u, nlohmann::json::parse(brick.server->status())["map_version"]);
+  map["version"] = 1;
+  const auto older = ask(map.dump(), brick.client_options());
+  ASSERT_FALSE(older);
+  EXPECT_EQ(ESTALE, older.error().code);
+}
+
+TEST(BrickServerMap, Options_AreHeededAtTheStartAndAfterAChange) {
+  RunningBrick brick;
+  std::mutex mutex;
+  std::map<std::string, std::string> heeded;
+  brick.server.reset();
+  brick.options.heed_options = [&](const std::map<std::string, std::string>& options) {
+    const std::lock_guard lock(mutex);
+    heeded = options;
+    heeded["heard"] = "yes";
+  };
+  brick.start();
+  const auto has = [&](const std::string& key, const std::string& value) {
+    const std::lock_guard lock(mutex);
+    return heeded[key] == value;
+  };
+  EXPECT_TRUE(eventually([&] { return has("heard", "yes"); }));
+  const auto own = client::ask(brick.address(), brick.client_options(), Op::kMapGet);
+  auto map = nlohmann::json::parse(std::string(reinterpret_cast<const char*>(own->data()), own->size()));
+  map["version"] = 2;
+  map["options"] = {{"brick.log-level", "debug"}};
+  const std::string text = map.dump();
+  ASSERT_TRUE(client::ask(brick.address(), brick.client_options(), Op::kMapPut, std::as_bytes(std::span(text))));
+  EXPECT_TRUE(eventually([&] { return has("brick.log-level", "debug"); }));
+  brick.server.reset();
+}
+
+TEST(BrickServerDown, StoppedVolume_IsENOTCONNAtOnceAlsoForWhoWaits) {
+  RunningBrick brick;
+  auto client = brick.connect();
+  must_create(*client, "file");
+  brick.kill();
+  std::atomic<bool> waits = false;
+  Result<wire::Reply> answer = fail(0);
+  std::thread waiter([&] {
+    waits = true;
+    answer = client->call(wire::Request(Op::kStatfs), kRoot);
+  });
+  ASSERT_TRUE(eventually([&] { return waits && !client->is_up(); }));
+  client->set_on_brick_down(client::OnBrickDown::kStopped, 0);
+  waiter.join();
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(ENOTCONN, answer.error().code);
+  // Started again: nothing is to be done about it.
+  brick.start();
+  EXPECT_TRUE(eventually([&] { return client->call(wire::Request(Op::kStatfs), kRoot).has_value(); }));
 }
 
 TEST(BrickServerSession, Bye_EndsTheSession) {
