@@ -8,6 +8,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include "brick/base/clock.h"
 #include "brick/client/connection.h"
 #include "dht/lock_waits.h"
 #include "dht/recent_names.h"
@@ -16,6 +17,9 @@
 namespace voldfs::dht {
 
 namespace {
+
+constexpr int64_t kRootHomeMs = 3'000;            // a mount waits so long for a root's home that says nothing
+constexpr std::chrono::milliseconds kRootPoll{5};
 
 client::BrickAddress address_of(const BrickEntry& brick) {
   client::BrickAddress address;
@@ -92,35 +96,39 @@ Volume::Impl::~Impl() {
 }
 
 // Any brick that has the root will do: every brick has it. Its home answers with the record that counts, its
-// backup with one that is good enough to begin with.
+// backup with one that is good enough to begin with: so the home is waited for as long as it may be on its way.
 Explained<void> Volume::Impl::reach_root(uint32_t wait_ms) {
-  using Clock = std::chrono::steady_clock;
-  const auto end = Clock::now() + std::chrono::milliseconds(wait_ms);
+  const int64_t begin = boottime_ms();
   const std::shared_ptr<const VolumeMap> map = this->map();
   std::vector<uint16_t> ordinals{map->root_home};
   for (const uint16_t ordinal : all_ordinals())
     if (ordinal != map->root_home) ordinals.push_back(ordinal);
 
   std::string why = "no brick is in the map";
-  for (const uint16_t ordinal : ordinals) {
-    client::BrickClient* brick = this->brick(ordinal);
-    if (!brick) continue;
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now()).count();
-    const uint32_t at_least = 100;  // also the last brick is asked
-    if (auto up = brick->connect(static_cast<uint32_t>(std::max<int64_t>(left, at_least))); !up) {
+  do {
+    for (const uint16_t ordinal : ordinals) {
+      client::BrickClient* brick = this->brick(ordinal);
+      if (!brick) continue;
+      const auto up = brick->connect(0);
+      if (up) {
+        if (fetch_root(ordinal)) {
+          // Bricks that have files of their own in the root say so (unite_root); those that do not answer now are asked again by a stat.
+          Caller quick;
+          quick.only_if_up = true;
+          if (auto whole = stat_directory(root, quick); !whole)
+            spdlog::info("root_incomplete error={}", whole.error().code);
+          return {};
+        }
+        why = fmt::format("brick {} does not have the root directory", ordinal);
+        continue;
+      }
       why = fmt::format("brick {} at {}:{}: {}", ordinal, brick->address().host, brick->address().port,
                         up.error().is_errno() ? strerror(up.error().code) : "refused");
-      continue;
+      const bool on_its_way = up.error().code == ETIMEDOUT && boottime_ms() < begin + kRootHomeMs;
+      if (ordinal == map->root_home && on_its_way) break;
     }
-    if (auto known = fetch_root(ordinal); known) {
-      // Bricks that have files of their own in the root say so (unite_root); those that do not answer now are asked again by a stat.
-      Caller quick;
-      quick.only_if_up = true;
-      if (auto whole = stat_directory(root, quick); !whole)
-        spdlog::info("root_incomplete error={}", whole.error().code);
-      return {};
-    } else why = fmt::format("brick {} does not have the root directory (error {})", ordinal, known.error().code);
-  }
+    std::this_thread::sleep_for(kRootPoll);
+  } while (boottime_ms() < begin + wait_ms);
   return explain(fmt::format(
       "No brick of volume {} answers; the last one tried: {}. Check that the bricks run and that the map and its "
       "secret are this volume's.", map->name, why));

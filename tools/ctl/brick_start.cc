@@ -27,7 +27,8 @@ constexpr int64_t kStartTimeoutMs = 15'000;
 struct Conf {
   std::string file, id;
   std::map<std::string, std::string> flags;
-  std::string path() const { return flags.contains("path") ? flags.at("path") : ""; }
+  std::string flag(const std::string& name) const { return flags.contains(name) ? flags.at(name) : ""; }
+  std::string path() const { return flag("path"); }
 };
 
 Conf read_conf(const fs::path& file) {
@@ -63,8 +64,8 @@ std::string voldbrick() {
   return fs::exists(beside, none) ? beside.string() : "voldbrick";
 }
 
-// In a session of its own, so that it outlives this shell.
-pid_t spawn(const std::vector<std::string>& words) {
+// In a session of its own, and with nothing of the shell's, so that it outlives it.
+pid_t spawn(const std::vector<std::string>& words, const std::string& log) {
   std::vector<char*> argv;
   for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
@@ -72,11 +73,16 @@ pid_t spawn(const std::vector<std::string>& words) {
   if (pid != 0) return pid;
   ::setsid();
   const int null = ::open("/dev/null", O_RDWR);
-  ::dup2(null, 0), ::dup2(null, 1);  // its errors come here, until it serves
+  const int out = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0640);
+  ::dup2(null, 0);
+  ::dup2(out < 0 ? null : out, 1), ::dup2(out < 0 ? null : out, 2);
   ::close_range(3, ~0u, 0);
   ::execvp(argv[0], argv.data());
-  std::fprintf(stderr, "voldctl: cannot run %s: %s\n", argv[0], std::strerror(errno));
   ::_exit(127);
+}
+
+std::string log_of(const Conf& conf) {
+  return conf.flag("log_file").empty() ? "journalctl -u voldbrick@" + conf.id : conf.flag("log_file");
 }
 
 // Until somebody serves the brick; or the child has ended without that.
@@ -85,11 +91,11 @@ Explained<void> await_served(const Conf& conf, pid_t child) {
   while (boottime_ms() < deadline) {
     int status = 0;
     if (child > 0 && ::waitpid(child, &status, WNOHANG) == child && (!WIFEXITED(status) || WEXITSTATUS(status) != 0))
-      return explain("The brick " + conf.path() + " did not start; see above, and its log.");
+      return explain("The brick " + conf.path() + " did not start; see " + log_of(conf) + ".");
     if (is_served(conf.path())) return {};
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
-  return explain("The brick " + conf.path() + " has not started yet; see its log.");
+  return explain("The brick " + conf.path() + " has not started yet; see " + log_of(conf) + ".");
 }
 
 }  // namespace
@@ -102,7 +108,7 @@ Explained<Report> start_brick(const std::string& conf_dir, const std::string& wh
   if (is_served(conf->path())) return Report{"The brick " + conf->path() + " is served already.\n", json};
   // The default place is the one that the units read.
   const bool unit = ::sd_booted() > 0 && conf_dir == "/etc/voldfs";
-  const pid_t child = unit ? spawn({"systemctl", "start", "voldbrick@" + conf->id + ".service"}) : spawn({voldbrick(), "--flagfile=" + conf->file});
+  const pid_t child = unit ? spawn({"systemctl", "start", "voldbrick@" + conf->id + ".service"}, "/dev/null") : spawn({voldbrick(), "--flagfile=" + conf->file}, conf->flag("log_file"));
   if (child < 0) return explain(std::string("No process for the brick: ") + std::strerror(errno) + ".");
   if (const auto served = await_served(*conf, child); !served) return explain(served.error());
   return Report{"The brick " + conf->path() + " is being served.\n", json};
