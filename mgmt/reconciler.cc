@@ -151,6 +151,9 @@ void Reconciler::run_brick(const ClusterState& state, const Volume& volume, cons
   } else {
     bring_down(volume, brick);
   }
+  // The brick has been made, whether it runs or not. Without a majority: said again in the next pass.
+  if (!volume.ready.contains(brick.id) && ::access((brick.path + "/.voldfs/brick.json").c_str(), F_OK) == 0)
+    node_.commit(new_command("brick-ready", {{"volume_id", volume.map.volume.uuid()}, {"brick", brick.id.uuid()}}));
   const std::lock_guard lock(mutex_);
   if (!trouble.empty() && troubles_[brick.id] != trouble) spdlog::error("brick down id={} reason=\"{}\"", brick.id.uuid(), trouble);
   if (trouble.empty()) troubles_.erase(brick.id); else troubles_[brick.id] = trouble;
@@ -168,10 +171,6 @@ std::string Reconciler::bring_up(const Volume& volume, const dht::BrickEntry& br
     return "The directory " + brick.path + " is not the brick: it has no .voldfs. Is its disk mounted?";
   const auto server = locks_.brick_server(brick.path);
   if (const auto up = supervisor_.keep_up(brick.id, server, brick.path, conf_path(brick.id)); !up) return up.error();
-  if (!ready && server) {
-    // Without a majority: said again in the next pass.
-    node_.commit(new_command("brick-ready", {{"volume_id", volume.map.volume.uuid()}, {"brick", brick.id.uuid()}}));
-  }
   return "";
 }
 
@@ -193,6 +192,7 @@ void Reconciler::tell_bricks(const ClusterState& state) {
   struct Telling {
     BrickContact contact;
     std::string map;
+    bool again;
     Told* told;
     std::future<Result<void>> result;
   };
@@ -205,10 +205,10 @@ void Reconciler::tell_bricks(const ClusterState& state) {
       if (!pid) continue;
       Told& told = told_[brick.id];
       const uint64_t source = source_of(volume->map);
-      const bool same = told.pid == *pid && told.source == source;
-      if (same && (told.done || boottime_ms() < told.at_ms + kTellAgainMs)) continue;
+      const bool again = told.pid == *pid && told.source == source;
+      if (again && (told.done || boottime_ms() < told.at_ms + kTellAgainMs)) continue;
       told = {*pid, source, false, 0};
-      tellings.push_back({{volume->map.volume, volume->secret, brick}, volume->map.to_json(), &told, {}});
+      tellings.push_back({{volume->map.volume, volume->secret, brick}, volume->map.to_json(), again, &told, {}});
     }
   }
   for (Telling& telling : tellings)
@@ -217,9 +217,10 @@ void Reconciler::tell_bricks(const ClusterState& state) {
     const auto result = telling.result.get();
     telling.told->at_ms = boottime_ms();
     telling.told->done = result.has_value();
-    if (!result && result.error().code == ESTALE)
+    if (result || telling.again) continue;
+    if (result.error().code == ESTALE)
       spdlog::error("map refused brick={} reason=\"it has a newer map, or one that is no ancestor of this cluster's\"", telling.contact.brick.id.uuid());
-    else if (!result)
+    else
       spdlog::info("map not taken brick={} error={}", telling.contact.brick.id.uuid(), result.error().code);  // it is starting, or hangs
   }
   if (!tellings.empty()) wake();

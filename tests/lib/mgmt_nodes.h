@@ -12,39 +12,19 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <thread>
 
 #include "brick/base/unique_fd.h"
 #include "mgmt/supervisor.h"
+#include "tests/lib/managed.h"
 
-// Whole clusters of real voldmgmt processes, driven by the real voldctl. The bricks are stand-ins that do what
-// management knows of a brick: they make the directory a brick, hold its lock and end at SIGTERM.
+// Whole clusters of real voldmgmt processes and their bricks, driven by the real voldctl. Only in a sandbox (sandbox_main.cc), which also
+// ends what they leave running.
 namespace voldfs::test {
 
 using namespace std::chrono_literals;
 using Json = nlohmann::json;
 namespace fs = std::filesystem;
-
-inline constexpr char kFakeBrick[] = R"(#!/usr/bin/python3
-import fcntl, os, signal, sys
-flags = dict(line[2:].rstrip().partition('=')[::2] for line in open(sys.argv[1].split('=', 1)[1]))
-path = flags['path']
-if not os.path.isdir(path): sys.exit('no brick directory')
-if not os.path.isdir(path + '/.voldfs'):
-    if 'init' not in flags: sys.exit('not a brick')
-    os.mkdir(path + '/.voldfs')
-lock = open(path + '/.voldfs/lock', 'a+')
-fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-lock.truncate(0); lock.write(str(os.getpid())); lock.flush()
-signal.pause()
-)";
-
-struct Output {
-  int code = -1;
-  std::string out, err;
-  Json json() const { return Json::parse(out, nullptr, false); }
-};
 
 template <class Condition>
 bool eventually(Condition condition, std::chrono::seconds deadline = 30s) {
@@ -56,12 +36,7 @@ bool eventually(Condition condition, std::chrono::seconds deadline = 30s) {
   return true;
 }
 
-inline std::string slurp(const std::string& path) {
-  std::ifstream in(path);
-  std::stringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
+inline std::string slurp(const std::string& path) { return read_text(path); }
 
 inline uint16_t free_port(const std::string& address) {
   const unique_fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -85,17 +60,15 @@ class MgmtNodes : public testing::Test {
   };
 
   MgmtNodes() {
-    std::string pattern = (fs::temp_directory_path() / "voldfs-mgmt-XXXXXX").string();
+    std::string pattern = std::string(std::getenv("VOLDFS_TEST_SANDBOX")) + "/m.XXXXXX";
     top_ = ::mkdtemp(pattern.data());
-    std::ofstream(top_ + "/brick.py") << kFakeBrick;
-    fs::permissions(top_ + "/brick.py", fs::perms::owner_all);
   }
 
   ~MgmtNodes() override {
     for (Node& node : nodes_) kill_node(node);
     for (const Node& node : nodes_) {
       for (const auto& entry : fs::directory_iterator(node.dir)) {
-        if (const pid_t pid = real_bricks_ ? mgmt::brick_server(entry.path()).value_or(0) : brick_pid(entry.path())) ::kill(pid, SIGKILL);
+        if (const pid_t pid = mgmt::brick_server(entry.path()).value_or(0)) ::kill(pid, SIGKILL);
       }
     }
     if (HasFailure()) {
@@ -111,7 +84,7 @@ class MgmtNodes : public testing::Test {
       node.dir = top_ + "/" + std::to_string(nodes_.size() + 2);
       node.api_port = free_port(node.address);
       node.raft_port = free_port(node.address);
-      if (real_bricks_) node.brick_port = free_port(node.address);
+      node.brick_port = free_port(node.address);
       fs::create_directories(node.dir + "/etc");
       // The same secret on all, as an operator would copy it.
       std::ofstream(node.dir + "/etc/secret") << std::string(64, 'a') << "\n";
@@ -121,15 +94,14 @@ class MgmtNodes : public testing::Test {
     }
   }
 
-  // Before add_nodes(): real bricks instead of stand-ins, and further flags of the daemons.
-  void use_real_bricks() { real_bricks_ = true; }
+  // Before add_nodes(): further flags of the daemons.
   void add_flag(const std::string& flag) { flags_.push_back(flag); }
 
   void start_node(Node& node) {
     std::vector<std::string> arguments = {
         std::string(VOLDFS_BINARY_DIR) + "/voldmgmt", "--listen=" + node.address + ":" + std::to_string(node.api_port),
         "--raft_port=" + std::to_string(node.raft_port), "--state_dir=" + node.state(), "--conf_dir=" + node.dir + "/etc",
-        "--run_dir=" + node.dir + "/run", "--log_dir=" + node.dir + "/log", "--voldbrick=" + (real_bricks_ ? std::string(VOLDFS_BINARY_DIR) + "/voldbrick" : top_ + "/brick.py"),
+        "--run_dir=" + node.dir + "/run", "--log_dir=" + node.dir + "/log",
         "--brick_manager=fork", "--map_port=0", "--election_ms=400", "--brick_port_first=" + std::to_string(node.brick_port)};
     arguments.insert(arguments.end(), flags_.begin(), flags_.end());
     node.pid = spawn(arguments, node.dir + "/daemon.log", node.dir + "/daemon.log");
@@ -167,7 +139,7 @@ class MgmtNodes : public testing::Test {
     const pid_t pid = spawn(arguments, base + ".out", base + ".err");
     int status = 0;
     ::waitpid(pid, &status, 0);
-    Output output{WIFEXITED(status) ? WEXITSTATUS(status) : -1, slurp(base + ".out"), slurp(base + ".err")};
+    Output output{WIFEXITED(status) ? WEXITSTATUS(status) : -1, slurp(base + ".out"), slurp(base + ".err"), {}};
     fs::remove(base + ".out");
     fs::remove(base + ".err");
     return output;
@@ -211,7 +183,6 @@ class MgmtNodes : public testing::Test {
   std::string top_;
   std::vector<Node> nodes_;
   int calls_ = 0;
-  bool real_bricks_ = false;
   std::vector<std::string> flags_;
 };
 

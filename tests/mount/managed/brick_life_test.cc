@@ -34,7 +34,7 @@ TEST_F(BrickLifeFault, Stop_EndsBricksAndMountsSayNotConnected_StartBringsAllBac
   cluster_.run(0, {"volume", "stop", "vol"});
   EXPECT_EQ(pid(0), 0);
   EXPECT_EQ(pid(1), 0);
-  EXPECT_THAT(cluster_.run(1, {"volume", "info", "vol"}), HasSubstr("Status: Stopped"));
+  EXPECT_TRUE(wait_until(kDeadlineMs, [&] { return cluster_.run(1, {"volume", "info", "vol"}).find("Status: Stopped") != std::string::npos; }));
   // Nobody waits for a volume that is stopped.
   EXPECT_EQ(::open((mnt / "new").c_str(), O_CREAT | O_WRONLY, 0600), -1);
   EXPECT_EQ(errno, ENOTCONN);

@@ -22,7 +22,7 @@ class MgmtVerbsTest : public MgmtNodes {
     std::string line;
     for (const std::string& argument : arguments) line += "'" + argument + "' ";
     const int status = std::system((line + "</dev/null >" + base + ".out 2>" + base + ".err").c_str());
-    return {WEXITSTATUS(status), slurp(base + ".out"), slurp(base + ".err")};
+    return {WEXITSTATUS(status), slurp(base + ".out"), slurp(base + ".err"), {}};
   }
 
   Json json_of(const Node& node, std::vector<std::string> arguments, int code = 0) {
@@ -276,7 +276,6 @@ TEST_F(MgmtVerbsTest, Webhook_IsPostedEveryEventOnce) {
 }
 
 TEST_F(MgmtVerbsTest, Doctor_NamesWhatIsWrong) {
-  use_real_bricks();
   ASSERT_NO_FATAL_FAILURE(add_nodes(2));
   join_all();
   create_volume("vol");
@@ -320,7 +319,6 @@ TEST_F(MgmtVerbsTest, Doctor_NamesWhatIsWrong) {
 }
 
 TEST_F(MgmtVerbsTest, Status_ClientsDetailTasks_ComeFromTheBricks) {
-  use_real_bricks();
   ASSERT_NO_FATAL_FAILURE(add_nodes(2));
   join_all();
   create_volume("vol");
@@ -344,7 +342,6 @@ TEST_F(MgmtVerbsTest, Status_ClientsDetailTasks_ComeFromTheBricks) {
 }
 
 TEST_F(MgmtVerbsTest, LogRotate_BricksGoOnInANewFile) {
-  use_real_bricks();
   ASSERT_NO_FATAL_FAILURE(add_nodes(1));
   create_volume("vol");
   run(nodes_[0], {"volume", "start", "vol"});

@@ -85,7 +85,6 @@ TEST_F(MgmtApiTest, OpenApi_DescribesEveryPathAndMethodAndNoOther) {
 }
 
 TEST_F(MgmtApiTest, Answers_AreAsDescribed) {
-  use_real_bricks();
   ASSERT_NO_FATAL_FAILURE(add_nodes(2));
   join_all();
   create_volume("vol");
