@@ -171,8 +171,10 @@ void ManagedCluster::make_volume(const std::string& name) {
   run(0, {"volume", "start", name});
 }
 
-pid_t ManagedCluster::brick_pid(size_t node, const std::string& volume) const {
-  const std::string text = read_text(brick(node, volume) / ".voldfs/lock");
+pid_t ManagedCluster::brick_pid(size_t node, const std::string& volume) const { return brick_pid_at(brick(node, volume)); }
+
+pid_t ManagedCluster::brick_pid_at(const fs::path& directory) {
+  const std::string text = read_text(directory / ".voldfs/lock");
   const pid_t pid = text.empty() ? 0 : std::atoi(text.c_str());
   return is_alive(pid) ? pid : 0;
 }

@@ -62,6 +62,7 @@ class ManagedCluster {
   std::filesystem::path brick(size_t node, const std::string& volume) const { return directory(node) / (volume + "-brick"); }
   std::string spec(size_t node, const std::string& volume) const { return address(node) + ":" + brick(node, volume).string(); }
   pid_t brick_pid(size_t node, const std::string& volume) const;  // 0: it is down
+  static pid_t brick_pid_at(const std::filesystem::path& directory);
   std::string brick_id(size_t node, const std::string& volume) const;
   std::filesystem::path brick_conf(size_t node, const std::string& volume) const;
 

@@ -1,9 +1,11 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <net/if.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,6 +24,7 @@
 
 namespace {
 
+constexpr char kBase[] = "/var/tmp", kPrefix[] = "voldfs-sandbox.";
 constexpr char kInside[] = "VOLDFS_TEST_SANDBOX";
 
 [[noreturn]] void die(const char* what) {
@@ -29,9 +32,24 @@ constexpr char kInside[] = "VOLDFS_TEST_SANDBOX";
   std::exit(1);
 }
 
+// What a test that was killed has left: nobody holds its lock any more. (A minute's grace for who has none yet.)
+void sweep() {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(kBase, ignored)) {
+    struct stat st{};
+    const voldfs::unique_fd old(::open(entry.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    const bool ours = entry.path().filename().string().starts_with(kPrefix) && old && ::fstat(old.get(), &st) == 0;
+    if (ours && st.st_ctime + 60 < ::time(nullptr) && ::flock(old.get(), LOCK_EX | LOCK_NB) == 0) std::filesystem::remove_all(entry.path(), ignored);
+  }
+}
+
 [[noreturn]] void enter(int argc, char** argv) {
-  std::string directory = "/var/tmp/voldfs-sandbox.XXXXXX";
+  sweep();
+  std::string directory = std::string(kBase) + "/" + kPrefix + "XXXXXX";
   if (!::mkdtemp(directory.data())) die("mkdtemp");
+  // Kept by all that runs in the sandbox.
+  const int held = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY);
+  if (held < 0 || ::flock(held, LOCK_SH) != 0) die("flock");
   ::setenv(kInside, directory.c_str(), 1);
   const std::string self = std::filesystem::read_symlink("/proc/self/exe");
   std::vector<std::string> words = {"unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", self};

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "tests/lib/managed.h"
 
@@ -93,22 +94,25 @@ TEST_F(OptionsFault, ClientLogLevel_IsHeededByMounts) {
 
 TEST_F(OptionsFault, ClientOnBrickDownAndTimeout_AreHeededByMounts) {
   const std::string name = name_on(1);
-  cluster_.kill_daemon(1);  // it would start the brick again
-  const pid_t brick = cluster_.brick_pid(1, "vol");
-  ASSERT_GT(brick, 0);
-  cluster_.start_daemon(1);
-  // Stopped, not killed: it does not answer, and nobody starts another.
-  const auto down = [&] { ::kill(brick, SIGSTOP); };
-  set("client.on-brick-down", "error");
-  ASSERT_TRUE(wait_until(kDeadlineMs, [&] { return read_text(cluster_.directory() / "cache/vol.json").find("\"error\"") != std::string::npos; }));
-  set("client.brick-down-timeout", "1");
-  ASSERT_TRUE(wait_until(kDeadlineMs, [&] { return read_text(cluster_.directory() / "cache/vol.json").find("down-timeout") != std::string::npos; }));
-  down();
-  // Those who wait heed it too.
+  const auto cached = [&] { return read_text(cluster_.directory() / "cache/vol.json"); };
+  // A brick whose disk has gone is not started again.
+  const fs::path brick = cluster_.brick(1, "vol"), away = brick.string() + ".away";
+  fs::rename(brick, away);
+  ::kill(cluster_.brick_pid_at(away), SIGKILL);
+  set("client.brick-down-timeout", "2");
+  ASSERT_TRUE(wait_until(kDeadlineMs, [&] { return cached().find("\"client.brick-down-timeout\": \"2\"") != std::string::npos; }));
+  const Output waited = shell("touch " + (mnt_ / name).string());
+  EXPECT_THAT(waited.err, HasSubstr("Input/output error")) << waited;
+  EXPECT_GE(waited.took.count(), 2000);
+
+  // Who waits already, without end, heeds it too.
+  cluster_.run(0, {"volume", "reset", "vol"});
+  ASSERT_TRUE(wait_until(kDeadlineMs, [&] { return cached().find("brick-down-timeout") == std::string::npos; }));
+  std::thread later([&] { set("client.on-brick-down", "error"); });
   const Output failed = shell("touch " + (mnt_ / name).string());
-  EXPECT_NE(failed.code, 0) << failed;
-  EXPECT_THAT(failed.err, HasSubstr("Input/output error"));
-  ::kill(brick, SIGCONT);
+  later.join();
+  EXPECT_THAT(failed.err, HasSubstr("Input/output error")) << failed;
+  fs::rename(away, brick);
   EXPECT_TRUE(wait_until(kDeadlineMs, [&] { return create_error(name) == 0; }));
 }
 
