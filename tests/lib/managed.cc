@@ -130,6 +130,7 @@ ManagedCluster::~ManagedCluster() {
     if (program == "voldbrick" || program == "voldfs") ::kill(std::stoi(name), SIGKILL);
   }
   std::error_code ignored;
+  fs::remove("/sbin/mount.voldfs", ignored);
   fs::remove_all(directory_, ignored);
 }
 
@@ -169,6 +170,14 @@ void ManagedCluster::make_volume(const std::string& name) {
   arguments.push_back("force");  // the tests' directory may be on the root file system
   run(0, arguments);
   run(0, {"volume", "start", name});
+  // Until it is known that the bricks have been made: from then on a directory that is missing is a disk that is missing.
+  for (size_t node = 0; node < count(); ++node) {
+    const bool ready = wait_until(kStartMs, [&] {
+      const std::string conf = read_text(brick_conf(node, name));
+      return !conf.empty() && conf.find("--init") == std::string::npos;
+    });
+    EXPECT_TRUE(ready) << logs();
+  }
 }
 
 pid_t ManagedCluster::brick_pid(size_t node, const std::string& volume) const { return brick_pid_at(brick(node, volume)); }

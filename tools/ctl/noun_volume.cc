@@ -49,7 +49,9 @@ std::string await_bricks(const Place& place, const std::string& name, bool onlin
     if (!reading || !reading->state["volumes"].contains(name)) return "";
     for (const Json& brick : reading->state["volumes"][name].at("map").at("bricks")) {
       const Json live = reading->status.at("bricks").value(brick.at("id").get<std::string>(), Json());
-      if (live.is_object() && live.value("online", false) == online) continue;
+      const bool answers = live.is_object() && live.value("online", false);
+      const bool is_gone = live.is_object() && !answers && !live.contains("pid");  // one that ends answers no more
+      if (online ? answers : is_gone) continue;
       missing += "\n  " + brick.at("node").get<std::string>() + ":" + brick.at("path").get<std::string>();
       if (live.is_object() && live.contains("trouble")) missing += ": " + live.at("trouble").get<std::string>();
     }
