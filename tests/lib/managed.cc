@@ -189,10 +189,10 @@ pid_t ManagedCluster::brick_pid_at(const fs::path& directory) {
 }
 
 std::string ManagedCluster::brick_id(size_t node, const std::string& volume) const {
-  const auto known = nlohmann::json::parse(read_text(state(node) / "state.json"), nullptr, false);
-  for (const auto& entry : known["state"]["volumes"][volume]["map"]["bricks"]) {
-    if (entry["path"] == brick(node, volume).string()) return entry["id"];
-  }
+  const std::string wanted = "--path=" + brick(node, volume).string() + "\n";
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(conf(node) / "bricks", ignored))
+    if (read_text(entry.path()).find(wanted) != std::string::npos) return entry.path().stem();
   return "";
 }
 
