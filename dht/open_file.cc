@@ -128,7 +128,7 @@ constexpr auto kGraceDelay = std::chrono::milliseconds(50);
 
 Result<void> wait_grace(int& tries, const Caller& caller) {
   if (++tries > kGraceTriesMax) return fail(EIO);
-  if (caller.interrupted && caller.interrupted->load(std::memory_order_relaxed)) return fail(EINTR);
+  if (caller.gives_up()) return fail(EINTR);
   std::this_thread::sleep_for(kGraceDelay);
   return {};
 }

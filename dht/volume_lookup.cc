@@ -230,7 +230,7 @@ Result<Entry> Volume::lookup(const NodePtr& dir, std::string_view name, const Ca
 
 Result<void> wait_busy(int& tries, const Caller& caller) {
   if (tries >= kBusyRetriesMax) return fail(EBUSY);
-  if (caller.interrupted && caller.interrupted->load(std::memory_order_relaxed)) return fail(EINTR);
+  if (caller.gives_up()) return fail(EINTR);
   const uint32_t delay_ms = std::min(kBusyDelayMs << std::min(tries, 16), kBusyDelayMaxMs);
   ++tries;
   std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms));

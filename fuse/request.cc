@@ -48,6 +48,7 @@ dht::Caller Request::caller() const {
   caller.pid = static_cast<uint32_t>(context->pid);
   caller.umask = context->umask;
   caller.interrupted = &interrupted_;
+  caller.only_if_killed = true;
   return caller;
 }
 

@@ -50,7 +50,7 @@ class Request {
   // As node(), of a directory whose attributes or names this request changes: until it is answered, no other answer lets the
   // kernel keep the directory's attributes. Twice at most.
   dht::NodePtr node_to_change(fuse_ino_t number);
-  // Who asks, and how a wait for a brick that is down is ended by a signal.
+  // Who asks; a wait for a brick that is down is ended by a signal that ends the process, and by no other.
   dht::Caller caller() const;
   // Ends an open that the kernel has, or has not got.
   void release(FileHandle& handle, const dht::Caller& who);

@@ -45,9 +45,13 @@ struct ClientOptions {
 struct Caller {
   uint32_t uid = 0, gid = 0, pid = 0, umask = 0;
   uint64_t lock_owner = 0;
-  // Set from another thread when the application was interrupted: a request that waits for a brick that is
-  // down, and has not been sent, ends with EINTR. May be null.
+  // Set from another thread when a signal has come for the application: a request that waits for a brick that is
+  // down, and has not been sent, ends with EINTR if it gives up. May be null.
   const std::atomic<bool>* interrupted = nullptr;
+  // A signal that the application lives on after does not count: calls on a local file system are not interrupted, and
+  // programs do not expect EINTR of them. `pid` is the kernel's number of the thread that asks; 0: it never gives up.
+  bool only_if_killed = false;
+  bool gives_up() const;
   // The caller can ask another brick instead: whatever OnBrickDown says, a request to a brick that is down, or goes
   // down before it has answered, ends with EHOSTDOWN at once. For requests that change nothing.
   bool only_if_up = false;

@@ -25,7 +25,6 @@ struct PendingCall::State {
   void drop_connection() { brick.pool.set(slot, nullptr, 0); }
   void release_slot();
   Result<void> end(Result<void> result);
-  bool interrupted() const { return caller.interrupted != nullptr && caller.interrupted->load(); }
 
   BrickClient::Impl& brick;
   wire::Request request;
@@ -190,7 +189,7 @@ Result<void> PendingCall::State::judge() {
 // After an attempt that came to nothing. An error ends the call.
 Result<void> PendingCall::State::await_better_times() {
   if (brick.control.is_this_thread()) return fail(EIO);  // reclaiming: the next connection starts it over
-  if (!maybe_done && interrupted()) return fail(EINTR);
+  if (!maybe_done && caller.gives_up()) return fail(EINTR);
   const auto standing = brick.control.standing();
   if (standing) {
     // The brick is there, or not yet known to be down. The first time it is tried again at once.

@@ -142,6 +142,24 @@ int Process::terminate(int deadline_ms) {
   return WIFEXITED(status_) ? WEXITSTATUS(status_) : -1;
 }
 
+Child::Child(const std::function<int()>& run) : pid_(::fork()) {
+  if (pid_ < 0) die("fork");
+  if (pid_ == 0) ::_exit(run());
+}
+
+Child::~Child() {
+  if (pid_ > 0) ::kill(pid_, SIGKILL), ::waitpid(pid_, nullptr, 0);
+}
+
+void Child::signal(int number) { ::kill(pid_, number); }
+
+int Child::wait(int deadline_ms) {
+  int status = 0;
+  if (!wait_until(deadline_ms, [&] { return ::waitpid(pid_, &status, WNOHANG) == pid_; })) return -1;
+  pid_ = -1;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 256;
+}
+
 MountedVolume::MountedVolume(const Options& options) : options_(options) {
   enter_private_namespace();
   std::string name = "/var/tmp/voldfs-mount-test.XXXXXX";
@@ -208,6 +226,18 @@ void MountedVolume::start_brick(size_t index) {
       directory_ / ("brick" + std::to_string(index + 1) + ".log"));
   if (!wait_until(kStartMs, [&] { return accepts(brick.port) || !brick.process->is_running(); }) || !brick.process->is_running())
     die("a brick does not start:\n" + logs());
+}
+
+// ss(8) needs a kernel with CONFIG_INET_DIAG_DESTROY; another cuts nothing.
+void MountedVolume::cut_connections(size_t index) {
+  const std::string port = std::to_string(bricks_[index].port);
+  Child ss([&port] {
+    const int nowhere = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    ::dup2(nowhere, STDOUT_FILENO), ::dup2(nowhere, STDERR_FILENO);
+    ::execlp("ss", "ss", "-K", "-tn", "dport", "=", port.c_str(), nullptr);
+    return 127;
+  });
+  ss.wait(kStartMs);
 }
 
 void MountedVolume::kill_brick(size_t index) { bricks_[index].process->kill_hard(); }

@@ -34,6 +34,23 @@ class Process {
   int status_ = 0;
 };
 
+// A part of a test that runs in a process of its own, which is killed when this goes. `run` returns its exit status.
+class Child {
+ public:
+  explicit Child(const std::function<int()>& run);
+  ~Child();
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+
+  pid_t pid() const { return pid_; }
+  void signal(int number);
+  // The exit status; -1: still running at the deadline; 256: a signal has ended it.
+  int wait(int deadline_ms);
+
+ private:
+  pid_t pid_;
+};
+
 // A volume of real voldbrick processes on directories of its own, with any number of mounts by real voldfs processes in the
 // test's private mount namespace. Bricks listen on a unix socket too: mounts are local ones unless `transport=tcp`. Needs root and /dev/fuse. One thread, the one that made it.
 class MountedVolume {
@@ -62,6 +79,8 @@ class MountedVolume {
   nlohmann::json mount_status(size_t index) const;
   // Requests that a mount's process has got from the kernel.
   uint64_t requests(size_t index, const std::string& operation) const;
+  Process& brick(size_t index) { return *bricks_[index].process; }
+  void cut_connections(size_t index);  // of all clients to the brick, as a network may; both ends notice
   std::filesystem::path directory() const { return directory_; }
   std::filesystem::path map_file() const { return directory_ / "vol.json"; }
   // A directory of the local file system, for comparison.

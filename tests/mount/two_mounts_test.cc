@@ -8,7 +8,6 @@
 
 #include <cstring>
 #include <fstream>
-#include <functional>
 #include <sstream>
 #include <string>
 
@@ -26,29 +25,6 @@ struct flock whole(short type) {
   lock.l_whence = SEEK_SET;
   return lock;
 }
-
-// Runs in a process of its own, which is killed when this goes.
-class Child {
- public:
-  explicit Child(const std::function<int()>& run) : pid_(::fork()) {
-    if (pid_ == 0) ::_exit(run());
-  }
-  ~Child() {
-    if (pid_ > 0) ::kill(pid_, SIGKILL), ::waitpid(pid_, nullptr, 0);
-  }
-  void signal(int number) { ::kill(pid_, number); }
-  pid_t pid() const { return pid_; }
-  // The exit status; -1: still running at the deadline.
-  int wait(int deadline_ms) {
-    int status = 0;
-    if (!wait_until(deadline_ms, [&] { return ::waitpid(pid_, &status, WNOHANG) == pid_; })) return -1;
-    pid_ = -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 256;
-  }
-
- private:
-  pid_t pid_;
-};
 
 std::string read_all(const std::string& path) {
   std::ostringstream out;
