@@ -11,13 +11,22 @@ namespace {
 
 class Merged {
  public:
-  explicit Merged(const wire::Attr& home, uint32_t subdirectories) : attr_(home), subdirectories_(subdirectories) {}
+  // `times_change`: home's.
+  explicit Merged(const wire::Attr& home, uint32_t subdirectories, uint32_t times_change)
+      : attr_(home), subdirectories_(subdirectories), times_change_(times_change) {}
 
-  void add(const wire::Attr& member, uint32_t subdirectories) {
-    subdirectories_ += subdirectories;
-    later(attr_.atime, attr_.atime_ns, member.atime, member.atime_ns);
-    later(attr_.mtime, attr_.mtime_ns, member.mtime, member.mtime_ns);
-    later(attr_.ctime, attr_.ctime_ns, member.ctime, member.ctime_ns);
+  void add(const Node::BrickAttr& member) {
+    subdirectories_ += member.subdirectories;
+    if (has_missed_times(member)) return;
+    later(attr_.atime, attr_.atime_ns, member.attr.atime, member.attr.atime_ns);
+    later(attr_.mtime, attr_.mtime_ns, member.attr.mtime, member.attr.mtime_ns);
+    later(attr_.ctime, attr_.ctime_ns, member.attr.ctime, member.attr.ctime_ns);
+  }
+  // Home is down, its backup has answered, and this is what home has told last. A backup's own times are of no account.
+  void add_home(const Node::BrickAttr& home) {
+    if (home.attr.mode == 0) return;  // it has told nothing (Node::forget_attr)
+    if (!has_missed_times(home)) attr_.atime = attr_.mtime = attr_.ctime = INT64_MIN;
+    add(home);
   }
   wire::Attr attr() const {
     wire::Attr out = attr_;
@@ -26,12 +35,15 @@ class Merged {
   }
 
  private:
+  // A user has set the times since: its own say nothing.
+  bool has_missed_times(const Node::BrickAttr& member) const { return member.times_change < times_change_; }
   static void later(int64_t& s, uint32_t& ns, int64_t other_s, uint32_t other_ns) {
     if (std::tie(s, ns) < std::tie(other_s, other_ns)) s = other_s, ns = other_ns;
   }
 
   wire::Attr attr_;
   uint32_t subdirectories_;
+  const uint32_t times_change_;
 };
 
 // What the brick has told of the directory, if that still holds.
@@ -48,8 +60,8 @@ std::optional<Entry> known_directory(const Volume::Impl& volume, const NodePtr& 
   for (const uint16_t brick : volume.set_of(dir)) {  // home first
     const auto known = known_attr(volume.grants, dir, brick);
     if (!known) return std::nullopt;
-    if (merged) merged->add(known->attr, known->subdirectories);
-    else merged.emplace(known->attr, known->subdirectories);
+    if (merged) merged->add(*known);
+    else merged.emplace(known->attr, known->subdirectories, known->times_change);
     entry.attr_grants.push_back(known->grant);
   }
   if (!merged) return std::nullopt;
@@ -62,18 +74,18 @@ std::optional<Entry> known_directory(const Volume::Impl& volume, const NodePtr& 
 
 Result<wire::Attr> Volume::Impl::merge_directory(const NodePtr& dir, const wire::EntryBody& home,
                                                  const Caller& caller, std::vector<Grant>& grants_of_all) {
-  Merged merged(home.attr, home.dir.subdirectories);
+  const bool is_home = home.dir.role & wire::kRoleHome;
+  Merged merged(home.attr, is_home ? home.dir.subdirectories : 0, home.dir.times_change);
   std::vector<uint16_t> members = set_of(dir);
-  if (home.dir.role & wire::kRoleHome) {
-    std::erase(members, dir->record().home);
-  } else {  // it is down: its backup has answered, and nobody vouches for what home will say
-    std::erase(members, dir->record().home);
+  std::erase(members, dir->record().home);
+  if (!is_home) {  // it is down: its backup has answered, and nobody vouches for what home will say
     grants_of_all.push_back(Grant{});
+    if (const auto known = dir->attr_of(dir->record().home)) merged.add_home(*known);
   }
   std::erase_if(members, [&](uint16_t brick) {
     const auto known = known_attr(grants, dir, brick);
     if (!known) return false;
-    merged.add(known->attr, known->subdirectories);
+    merged.add(*known);
     grants_of_all.push_back(known->grant);
     return true;
   });
@@ -83,13 +95,19 @@ Result<wire::Attr> Volume::Impl::merge_directory(const NodePtr& dir, const wire:
   const wire::DirBody body{{dir->id(), 0, 0, 0}};
   for (const Answer& answer : ask(members, [&](uint16_t) { return wire::Request(wire::Op::kDirGet, body); }, quick)) {
     grants_of_all.push_back(answer.status ? grant_of(answer.reply) : Grant{});
-    if (!answer.status) continue;  // down, or in the set but not made there yet: the others' values count
-    const auto member = answer.reply.body<wire::EntryBody>();
-    if (!member) return fail(member.error());
-    if (dir == root && (member->dir.role & wire::kRoleFound))
-      if (auto told = unite_root(*this, answer.ordinal, caller); !told) return fail(told.error());
-    dir->note_attr({age_of(answer.reply), member->attr, member->dir.subdirectories});
-    merged.add(member->attr, member->dir.subdirectories);
+    if (!answer.status) {
+      const int code = answer.status.error().code;
+      if (code == wire::kDirAbsent || code == wire::kDirRemoved) continue;  // in the set, and not made there yet
+      if (const auto known = dir->attr_of(answer.ordinal)) merged.add(*known);  // it is down
+      continue;
+    }
+    const auto told = answer.reply.body<wire::EntryBody>();
+    if (!told) return fail(told.error());
+    if (dir == root && (told->dir.role & wire::kRoleFound))
+      if (auto united = unite_root(*this, answer.ordinal, caller); !united) return fail(united.error());
+    const Node::BrickAttr member{age_of(answer.reply), told->attr, told->dir.subdirectories, told->dir.times_change};
+    dir->note_attr(member);
+    merged.add(member);
   }
   return merged.attr();
 }

@@ -99,6 +99,17 @@ Grant Node::no_capability() const {
   return no_capability_;
 }
 
+void Node::forget_attr(Grant since) {
+  since.end_ms = 0;
+  std::lock_guard lock(mutex_);
+  for (BrickAttr& known : brick_attrs_) {
+    if (known.grant.brick != since.brick) continue;
+    if (age(since) >= age(known.grant)) known.grant = since;
+    return;
+  }
+  brick_attrs_.push_back({since, {}, 0, 0});
+}
+
 bool Node::may_keep(std::span<const Grant> grants) const {
   if (changing.load() != 0) return false;
   std::lock_guard lock(mutex_);

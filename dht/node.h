@@ -59,15 +59,17 @@ class Node : public std::enable_shared_from_this<Node> {
   void update_record(const wire::DirRecord& record);  // ignores an older one
 
   // Directories: their attributes as each brick has told them last, kept while its word holds (Grants): a stat merges them
-  // without asking. What is older than what is known is ignored: answers overtake each other.
+  // without asking. Afterwards they are what is last known, and count while the brick is down. What is older than what is
+  // known is ignored: answers overtake each other.
   struct BrickAttr {
     Grant grant;               // sequence orders those of one brick
     wire::Attr attr{};
     uint32_t subdirectories = 0;
+    uint32_t times_change = 0; // as in the record
   };
   void note_attr(const BrickAttr& told);
   // What the brick has told before is out of date.
-  void forget_attr(Grant since) { since.end_ms = 0, note_attr({since, {}, 0}); }
+  void forget_attr(Grant since);
   std::optional<BrickAttr> attr_of(uint16_t brick) const;
 
   // Whether what these grants tell of the directory may be kept: nothing newer is known, and no change by this mount is on its

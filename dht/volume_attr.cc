@@ -22,7 +22,10 @@ Result<wire::Reply> change_directory(Volume::Impl& volume, const NodePtr& dir,
   if (others.empty()) return reply;
   Caller quick = caller;
   quick.only_if_up = true;
-  volume.ask(others, [&](uint16_t) { return make(body->dir.change); }, quick);
+  for (const Answer& answer : volume.ask(others, [&](uint16_t) { return make(body->dir.change); }, quick)) {
+    // One that cannot be had now is brought up to date when it is asked for a name next.
+    if (!answer.status && answer.status.error().code == wire::kDirBehind) static_cast<void>(volume.refresh(dir, answer.ordinal, quick));
+  }
   return reply;
 }
 

@@ -82,7 +82,7 @@ void Volume::Impl::note_directories(const wire::Reply& reply) {
     const NodePtr node = nodes.find(after.id);
     if (!node || !node->is_directory()) continue;
     node->changes.fetch_add(1);
-    node->note_attr({grant, after.attr, after.subdirectories});
+    node->note_attr({grant, after.attr, after.subdirectories, after.times_change});
   }
 }
 
@@ -219,7 +219,7 @@ Result<Entry> Volume::Impl::entry_from(const wire::EntryBody& body, const NodePt
   if (entry.node->is_directory()) {
     entry.node->update_record(body.dir);
     if (body.dir.role & wire::kRoleHome && grant.sequence != 0)
-      entry.node->note_attr({grant, body.attr, body.dir.subdirectories});
+      entry.node->note_attr({grant, body.attr, body.dir.subdirectories, body.dir.times_change});
     entry.node->set_location({entry.node->record().home, {}});
   } else {
     entry.node->set_location({ordinal, body.object.handle});

@@ -24,7 +24,8 @@ void tell_directories(store::Store& store, const wire::RequestView& request, std
     if (!directory) continue;  // a file, or gone
     const auto attr = store::get_attr(directory->fd());
     if (!attr) continue;
-    const wire::DirAfter after{item.object, *attr, directory->record().subdirectories, 0};
+    const wire::DirRecord record = directory->record();
+    const wire::DirAfter after{item.object, *attr, record.subdirectories, record.times_change};
     const auto* bytes = reinterpret_cast<const std::byte*>(&after);
     reply.data.insert(reply.data.end(), bytes, bytes + sizeof after);
     reply.header.flags |= wire::kFlagDirectories;

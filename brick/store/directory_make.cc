@@ -188,6 +188,7 @@ Result<wire::EntryBody> materialize(Store& store, const wire::MaterializeBody& b
   if (auto checked = check_record(body.record); !checked) return fail(checked.error());
   if (is_home(body.record)) return fail(EINVAL);
   if (store.directories().has_tombstone(body.record.id)) return fail(wire::kDirRemoved);
+  if (store.directories().find(body.record.id)) return refresh_directory(store, body, {}, xattrs);
   auto parent = store.directories().find(body.record.parent);
   if (!parent) return fail(parent.error());
   if (auto named = check_new_name(**parent, name); !named) return fail(named.error());
@@ -195,7 +196,7 @@ Result<wire::EntryBody> materialize(Store& store, const wire::MaterializeBody& b
   auto lock = store.name_locks().name((*parent)->id(), name);
   if ((*parent)->removed()) return fail(wire::kDirRemoved);
   auto here = store.directories().find(body.record.id);
-  if (here) {
+  if (here) {  // made by somebody else meanwhile
     if (auto merged = merge(*here, body.record); !merged) return fail(merged.error());
     return describe_directory(**here);
   }
@@ -210,23 +211,44 @@ Result<wire::EntryBody> materialize(Store& store, const wire::MaterializeBody& b
   return describe_directory(**built);
 }
 
+namespace {
+
+// A copy takes over what home has. The user-visible times of a member are its own, for the latest of the set count; unless a
+// user has set them since.
+Result<void> catch_up(const Directory& dir, const wire::DirRecord& before, const wire::MaterializeBody& body,
+                      std::span<const std::byte> xattrs) {
+  wire::Attr attr = body.attr;
+  auto own = get_attr(dir.fd());
+  if (!own) return fail(own.error());
+  if (before.times_change >= body.record.times_change)
+    attr.atime = own->atime, attr.atime_ns = own->atime_ns, attr.mtime = own->mtime, attr.mtime_ns = own->mtime_ns;
+  return take_over(dir.fd(), attr, xattrs);
+}
+
+}  // namespace
+
 Result<wire::EntryBody> refresh_directory(Store& store, const wire::MaterializeBody& body, const std::string& name,
                                           std::span<const std::byte> xattrs) {
   const bool root = body.record.id == kRootId;  // which every brick has, at its place
   if (auto checked = root ? Result<void>() : check_record(body.record); !checked) return fail(checked.error());
   auto dir = store.directories().find(body.record.id);
   if (!dir) return fail(dir.error());
-  const auto before = (*dir)->record();
-  if (is_home(before) || before.change > body.record.change) return describe_directory(**dir);
+  if (is_home((*dir)->record())) return describe_directory(**dir);
+  bool is_behind;
   {
     EntriesGuard entries{{*dir, true}};
+    auto lock = store.name_locks().object((*dir)->id());
     RootScope scope;
-    // The user-visible times of a member are its own: the latest of the set counts.
-    if (auto taken = take_over_attributes(**dir, body.attr, xattrs); !taken) return fail(taken.error());
+    const auto before = (*dir)->record();
+    // Of an adopted root every brick has a record of its own, of the same age.
+    is_behind = root ? before.change <= body.record.change : before.change < body.record.change;
+    if (is_behind) {
+      if (auto caught = catch_up(**dir, before, body, xattrs); !caught) return fail(caught.error());
+    }
     // The record last: until then the copy counts as behind.
     if (auto merged = merge(*dir, body.record); !merged) return fail(merged.error());
   }
-  if (!name.empty() && !root) {
+  if (is_behind && !name.empty() && !root) {
     if (auto moved = move_directory(store, *dir, body.record.parent, name, Id{}); !moved) return fail(moved.error());
   }
   return describe_directory(**dir);

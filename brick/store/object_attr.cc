@@ -80,10 +80,11 @@ Result<void> set_times(const Object& object, const wire::SetattrBody& body) {
   return {};
 }
 
+constexpr uint32_t kTimes = wire::kSetAtime | wire::kSetMtime | wire::kSetAtimeNow | wire::kSetMtimeNow;
+
 // In the order in which a later one undoes nothing of an earlier: a new size and a new owner take suid and
 // sgid away, and a size changes the times.
 Result<void> apply_attr(const Object& object, const wire::SetattrBody& body, const Credentials& caller) {
-  constexpr uint32_t kTimes = wire::kSetAtime | wire::kSetMtime | wire::kSetAtimeNow | wire::kSetMtimeNow;
   if (body.valid & ~kSetAll) return fail(EINVAL);
   if (body.valid & wire::kSetSize) {
     if (auto done = set_size(object, body, caller); !done) return done;
@@ -100,9 +101,9 @@ Result<void> apply_attr(const Object& object, const wire::SetattrBody& body, con
 }
 
 // Carries out a change of an object; of a directory under its lock and counted, after it has happened: a
-// client that hears of no end of it sends it again.
+// client that hears of no end of it sends it again. A copy that has missed a change before this one has to hear of that first.
 template <class Apply>
-Result<void> counted(Store& store, const Object& object, uint64_t change, Apply apply) {
+Result<void> counted(Store& store, const Object& object, uint64_t change, Apply apply, bool times = false) {
   if (!object.directory()) return apply();
   Directory& directory = *object.directory();
   auto lock = store.name_locks().object(directory.id());
@@ -110,9 +111,11 @@ Result<void> counted(Store& store, const Object& object, uint64_t change, Apply 
   const bool counts = change == 0;
   if (counts && !(record.role & wire::kRoleHome)) return fail(EINVAL);
   if (!counts && change < record.change) return {};  // overtaken by a newer one
+  if (!counts && change > record.change + 1) return fail(wire::kDirBehind);
   if (auto done = apply(); !done) return done;
   auto updated = directory.update([&](wire::DirRecord& now) -> Result<void> {
     now.change = counts ? now.change + 1 : std::max(now.change, change);
+    if (times) now.times_change = static_cast<uint32_t>(now.change);
     return {};
   });
   if (!updated) return fail(updated.error());
@@ -122,7 +125,7 @@ Result<void> counted(Store& store, const Object& object, uint64_t change, Apply 
 }  // namespace
 
 Result<void> set_attr(Store& store, const Object& object, const wire::SetattrBody& body, const Credentials& caller) {
-  return counted(store, object, body.change, [&] { return apply_attr(object, body, caller); });
+  return counted(store, object, body.change, [&] { return apply_attr(object, body, caller); }, (body.valid & kTimes) != 0);
 }
 
 Result<std::string> read_link(const Object& object) {

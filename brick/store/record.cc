@@ -7,6 +7,7 @@ namespace voldfs::store {
 namespace {
 
 constexpr uint16_t kFormat = 1;
+constexpr uint16_t kFormatWithTimes = 2;  // of a directory's record
 
 // Fields one after the other, as FORMAT.md lists them; all of them little-endian and unaligned.
 class Writer {
@@ -64,9 +65,10 @@ Bytes encode_directory(const wire::DirRecord& record) {
   uint16_t set_size = sizeof record.set.bits;
   while (set_size > 0 && record.set.bits[set_size - 1] == 0) --set_size;
   Writer writer;
-  writer.put(kFormat).put(record.role).put(record.state).put(record.epoch).put(record.home).put(record.backup);
+  writer.put(record.times_change != 0 ? kFormatWithTimes : kFormat).put(record.role).put(record.state).put(record.epoch).put(record.home).put(record.backup);
   writer.put(record.home_generation).put(record.change).put(record.subdirectories);
   writer.put(record.parent).put(record.txn).put(set_size).put(uint16_t{0});
+  if (record.times_change != 0) writer.put(record.times_change);
   return writer.put_bytes(record.set.bits, set_size).take();
 }
 
@@ -87,9 +89,10 @@ Result<wire::DirRecord> decode_directory(std::span<const std::byte> value, const
   record.txn = reader.get<Id>();
   const auto set_size = reader.get<uint16_t>();
   const auto zero = reader.get<uint16_t>();
+  if (format == kFormatWithTimes) record.times_change = reader.get<uint32_t>();
   if (set_size > sizeof record.set.bits) return fail(EIO);
   reader.get_bytes(record.set.bits, set_size);
-  if (!reader.complete() || format != kFormat || zero != 0) return fail(EIO);
+  if (!reader.complete() || (format != kFormat && format != kFormatWithTimes) || zero != 0) return fail(EIO);
   if (state > static_cast<uint8_t>(wire::DirState::kMoving)) return fail(EIO);
   record.state = static_cast<wire::DirState>(state);
   return record;

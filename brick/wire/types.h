@@ -138,7 +138,7 @@ struct DirRecord {
   DirState state;
   uint16_t reserved;
   uint32_t subdirectories;  // that this brick is the authority of
-  uint32_t reserved2;
+  uint32_t times_change;  // `change` when a user last set the times; whose is lower has missed that. 0: never
   Id txn;                 // of the removal, rename or move under way; none otherwise
   BrickSet set;
 };
@@ -150,7 +150,7 @@ struct DirAfter {
   Id id;
   Attr attr;
   uint32_t subdirectories;  // as in DirRecord
-  uint32_t reserved;
+  uint32_t times_change;    // as in DirRecord
 };
 static_assert(sizeof(DirAfter) == 120);
 
