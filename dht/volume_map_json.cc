@@ -18,6 +18,7 @@ using nlohmann::json;
 
 constexpr uint64_t kFormat = 1;
 constexpr size_t kDocumentMax = wire::kDataMax;    // it travels in one payload
+constexpr int kDepthMax = 16;                      // of what is nested in it, with room for what newer ones may have
 constexpr size_t kVolumeNameMax = 64;
 constexpr size_t kLayoutsMax = 4096;
 constexpr size_t kUnixSocketMax = sizeof(sockaddr_un::sun_path) - 1;
@@ -256,8 +257,11 @@ Explained<VolumeMap> VolumeMap::parse(std::string_view text) {
   if (text.size() > kDocumentMax) {
     return explain("The map is larger than " + std::to_string(kDocumentMax) + " bytes.");
   }
-  const json document = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (document.is_discarded()) return explain("The map is not JSON: it is cut off, damaged, or something else.");
+  // What is nested without end would be copied and written by recursion without end.
+  bool too_deep = false;
+  const auto is_shallow = [&](int depth, json::parse_event_t, const json&) { return !(too_deep |= depth > kDepthMax); };
+  const json document = json::parse(text, is_shallow, /*allow_exceptions=*/false);
+  if (too_deep || document.is_discarded()) return explain("The map is not JSON: it is cut off, damaged, or something else.");
   try {
     return parse_document(document);
   } catch (const Flaw& flaw) {

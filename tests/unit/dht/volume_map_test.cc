@@ -204,6 +204,13 @@ TEST(VolumeMap_Compare, Lineage) {
   EXPECT_EQ(compare_maps(have, found), MapOrder::kOtherVolume);
 }
 
+TEST(VolumeMap_Json, NestedWithoutEnd_RefusedAndNotFollowed) {
+  constexpr size_t depth = (1 << 20) - 100;  // as large as a map may be
+  EXPECT_FALSE(VolumeMap::parse(std::string(depth, '[')));
+  EXPECT_FALSE(VolumeMap::parse("{\"x\":" + std::string(depth / 2, '[') + std::string(depth / 2, ']') + "}"));
+}
+
+
 class SecretFile : public ::testing::Test {
  protected:
   void SetUp() override {
