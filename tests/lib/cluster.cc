@@ -6,12 +6,16 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <sstream>
+
+#include "tests/lib/mount.h"
 
 namespace voldfs::test {
 
 namespace {
 
 constexpr uint32_t kMountWaitMs = 10'000;
+constexpr int kCheckMs = 60'000;
 
 [[noreturn]] void give_up(const std::string& why) {
   std::fprintf(stderr, "cluster: %s\n", why.c_str());
@@ -132,6 +136,21 @@ void Cluster::reboot_host(uint16_t ordinal) {
 void Cluster::fail_operation(uint16_t ordinal, wire::Op op, int error) { brick(ordinal).faults().dial(op).error = error; }
 void Cluster::delay_operation(uint16_t ordinal, wire::Op op, uint32_t delay_ms) {
   brick(ordinal).faults().dial(op).delay_ms = delay_ms;
+}
+
+std::string Cluster::check() {
+  std::vector<std::string> arguments{"--map=" + (directory_ / "map.json").string()};
+  for (Brick& brick : bricks_) {
+    brick.server.reset();
+    arguments.push_back(brick.path);
+  }
+  const std::filesystem::path log = directory_ / "voldcheck.log";
+  Process voldcheck("voldcheck", arguments, log);
+  const bool ended = wait_until(kCheckMs, [&] { return !voldcheck.is_running(); });
+  if (ended && voldcheck.terminate(0) == 0) return "";
+  std::ostringstream text;
+  text << std::ifstream(log).rdbuf();
+  return ended ? text.str() : "voldcheck does not end: " + text.str();
 }
 
 std::string Cluster::name_at(uint16_t ordinal, const dht::NodePtr& dir, const std::string& prefix) const {

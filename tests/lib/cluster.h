@@ -52,6 +52,9 @@ class Cluster {
   void fail_operation(uint16_t ordinal, wire::Op op, int error);
   void delay_operation(uint16_t ordinal, wire::Op op, uint32_t delay_ms);
 
+  // Stops the bricks and has voldcheck read them. Empty: nothing is wrong; otherwise what it says.
+  std::string check();
+
   // A name in the directory of which the brick is the authority: "PREFIX0", "PREFIX1", ...
   std::string name_at(uint16_t ordinal, const dht::NodePtr& dir, const std::string& prefix = "n") const;
 

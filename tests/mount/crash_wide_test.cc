@@ -1,0 +1,206 @@
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <thread>
+
+#include "tests/lib/crash_shared.h"
+#include "tests/lib/crash_worker.h"
+#include "tests/lib/mount.h"
+
+// As crash_test.cc, with more kinds of operations and of faults: bricks and clients are killed, stopped and cut off at random instants
+// under a workload of two mounts whose every result is known outside of the file system.
+//
+// By hand alone, for they find faults that are not mended yet (a number that two mounts add to under a lock, an entry that is
+// missing after a kill), for as long as one likes and with the instants of a failed run:
+//   VOLDFS_CRASH_SECONDS=60 VOLDFS_SEED=N tests/mount_tests --gtest_filter='CrashWide*'
+namespace voldfs::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kWorkers = 4;
+constexpr int kStopMsMax = 1'500;  // shorter than a lease
+
+uint64_t environment(const char* name, uint64_t otherwise) {
+  const char* const text = std::getenv(name);
+  return text ? std::strtoull(text, nullptr, 10) : otherwise;
+}
+
+class CrashWideFault : public testing::Test {
+ protected:
+  CrashWideFault() {
+    std::random_device device;
+    seed_ = environment("VOLDFS_SEED", device());
+    RecordProperty("seed", std::to_string(seed_));
+    random_.seed(seed_);
+    until_ = std::chrono::steady_clock::now() + std::chrono::seconds(environment("VOLDFS_CRASH_SECONDS", 0));
+  }
+
+  void SetUp() override {
+    if (!std::getenv("VOLDFS_CRASH_SECONDS")) GTEST_SKIP() << "by hand alone, see above";
+  }
+  bool time_is_over() const { return std::chrono::steady_clock::now() >= until_ || HasFailure(); }
+  uint64_t random(uint64_t below) { return random_() % below; }
+
+  // Workers take turns at the mounts; a client of the shared files on each.
+  void make_workers(const std::vector<fs::path>& mounts) {
+    for (size_t i = 0; i < kWorkers; i++) {
+      const fs::path root = mounts[i % mounts.size()] / ("w" + std::to_string(i));
+      ASSERT_EQ(::mkdir(root.c_str(), 0755), 0) << std::strerror(errno);
+      workers_.push_back(std::make_unique<CrashWorker>(root, random_()));
+      workers_.back()->begin();
+    }
+    CrashShared::begin(mounts[0]);
+    for (const fs::path& mount : mounts)
+      shared_.push_back(std::make_unique<CrashShared>(mount, "client" + std::to_string(shared_.size())));
+  }
+
+  template <class Each>
+  static std::thread repeat(Each* each, const std::atomic<bool>& stop) {
+    return std::thread([each, &stop] {
+      while (!stop && each->step()) {
+      }
+    });
+  }
+
+  // Workers at work until `stop`, or until their mount is gone.
+  std::vector<std::thread> set_to_work(const std::atomic<bool>& stop, bool with_shared) {
+    std::vector<std::thread> threads;
+    for (auto& worker : workers_) threads.push_back(repeat(worker.get(), stop));
+    if (!with_shared) return threads;
+    for (auto& shared : shared_) threads.push_back(repeat(shared.get(), stop));
+    return threads;
+  }
+
+  void pause(uint64_t milliseconds_max) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(random(milliseconds_max));
+    wait_until(static_cast<int>(milliseconds_max), [end] { return std::chrono::steady_clock::now() >= end; });
+  }
+
+  void check_results(MountedVolume& volume, const fs::path& mount) {
+    for (auto& worker : workers_) {
+      worker->check_all();
+      EXPECT_GT(worker->operations(), 0u);
+    }
+    if (!shared_.empty()) CrashShared::check(mount, shared_);
+    shared_.clear();
+    if (HasFailure()) FAIL() << how_to_repeat() << "\n" << volume.logs();
+  }
+
+  std::string how_to_repeat() const { return "repeat with VOLDFS_SEED=" + std::to_string(seed_); }
+
+  // Nothing that the mount has shown tells what lies on the bricks.
+  void check_bricks(MountedVolume& volume) {
+    std::vector<std::string> arguments{"--map=" + volume.map_file().string()};
+    for (size_t i = 0; i < 2; i++) {
+      volume.kill_brick(i);
+      arguments.push_back(volume.brick_path(i).string());
+    }
+    const fs::path log = volume.directory() / "voldcheck.log";
+    Process check("voldcheck", arguments, log);
+    ASSERT_TRUE(wait_until(30'000, [&check] { return !check.is_running(); }));
+    EXPECT_EQ(check.terminate(1000), 0) << how_to_repeat() << "\n" << volume.logs();
+  }
+
+  uint64_t seed_ = 0;
+  std::mt19937_64 random_;
+  std::chrono::steady_clock::time_point until_;
+  std::vector<std::unique_ptr<CrashWorker>> workers_;
+  std::vector<std::unique_ptr<CrashShared>> shared_;
+};
+
+TEST_F(CrashWideFault, Bricks_KilledAtRandom_NoResultChanges) {
+  MountedVolume volume;
+  const std::vector<fs::path> mounts{volume.mount(), volume.mount()};
+  make_workers(mounts);
+  std::atomic<bool> stop = false;
+  auto threads = set_to_work(stop, true);
+  int kills = 0;
+  while (!time_is_over()) {
+    const bool both = random(8) == 0;
+    const size_t brick = random(2);
+    pause(400);
+    volume.kill_brick(brick);
+    if (both) volume.kill_brick(1 - brick);
+    pause(100);
+    volume.start_brick(brick);
+    if (both) volume.start_brick(1 - brick);
+    kills++;
+  }
+  stop = true;
+  for (auto& thread : threads) thread.join();
+  RecordProperty("kills", kills);
+  ASSERT_NO_FATAL_FAILURE(check_results(volume, mounts[0]));
+  for (size_t i = 0; i < mounts.size(); i++) volume.unmount(i);
+  check_bricks(volume);
+}
+
+// Processes that are stopped for a while, and connections that the network loses.
+TEST_F(CrashWideFault, StoppedAndCutOffAtRandom_NoResultChanges) {
+  MountedVolume volume;
+  const std::vector<fs::path> mounts{volume.mount(), volume.mount()};
+  make_workers(mounts);
+  std::atomic<bool> stop = false;
+  auto threads = set_to_work(stop, true);
+  int faults = 0;
+  for (; !time_is_over(); faults++) {
+    pause(300);
+    const uint64_t kind = random(6);
+    if (kind < 4) {
+      volume.cut_connections(random(2));
+      continue;
+    }
+    const size_t which = random(2);
+    const pid_t pid = kind == 4 ? volume.brick(which).pid() : volume.client(which).pid();
+    ::kill(pid, SIGSTOP);
+    if (random(2) == 0) volume.cut_connections(random(2));
+    pause(kStopMsMax);
+    ::kill(pid, SIGCONT);
+  }
+  stop = true;
+  for (auto& thread : threads) thread.join();
+  RecordProperty("faults", faults);
+  ASSERT_NO_FATAL_FAILURE(check_results(volume, mounts[0]));
+  for (size_t i = 0; i < mounts.size(); i++) volume.unmount(i);
+  check_bricks(volume);
+}
+
+TEST_F(CrashWideFault, Client_KilledAtRandom_OldOrNewState) {
+  MountedVolume volume;
+  fs::path mount = volume.mount();
+  make_workers({mount});
+  shared_.clear();
+  int kills = 0;
+  while (!time_is_over()) {
+    std::atomic<bool> stop = false;
+    auto threads = set_to_work(stop, false);
+    pause(500);
+    const size_t brick = random(2);
+    const bool brick_too = random(3) == 0;
+    if (brick_too) volume.kill_brick(brick);
+    volume.client(static_cast<size_t>(kills)).kill_hard();
+    for (auto& thread : threads) thread.join();
+    if (brick_too) volume.start_brick(brick);
+    volume.unmount(static_cast<size_t>(kills));
+    kills++;
+    mount = volume.mount();
+    for (size_t i = 0; i < kWorkers; i++) {
+      workers_[i]->move_to(mount / ("w" + std::to_string(i)));
+      workers_[i]->settle();
+      workers_[i]->check_all();
+    }
+  }
+  RecordProperty("kills", kills);
+  ASSERT_NO_FATAL_FAILURE(check_results(volume, mount));
+  volume.unmount(static_cast<size_t>(kills));
+  check_bricks(volume);
+}
+
+}  // namespace
+}  // namespace voldfs::test
