@@ -71,7 +71,6 @@ struct Store::Impl {
   bool serving = false;           // `state` says so
 
   std::atomic<bool> in_grace = false;
-  Clock::time_point grace_end{};
 
   std::atomic<int64_t> room_checked{0};  // Clock's count; check_room
   std::atomic<bool> has_room{true};
@@ -277,7 +276,6 @@ Explained<void> Store::Impl::start_serving() {
   // Who had files open has a session; without one there is nobody to wait for.
   unique_fd sessions(openat(dot.get(), "sessions", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   in_grace = has_files(sessions.get()) || has_files(open_dir.get());
-  grace_end = Clock::now() + std::chrono::milliseconds(options.grace_ms);
   open_files = std::make_unique<OpenFiles>(open_dir.get(), in_grace);
   if (auto loaded = open_files->load(); !loaded) {
     return explain(complaint(std::string("cannot read .voldfs/open: ") + std::strerror(loaded.error().code) + "."));
@@ -323,7 +321,7 @@ NameLocks& Store::name_locks() { return impl_->name_locks; }
 OpenFiles& Store::open_files() { return *impl_->open_files; }
 VolumeLock& Store::volume_lock() { return impl_->volume_lock; }
 
-bool Store::in_grace() const { return impl_->in_grace && Clock::now() < impl_->grace_end; }
+bool Store::in_grace() const { return impl_->in_grace; }
 
 void Store::end_grace() {
   impl_->in_grace = false;

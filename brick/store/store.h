@@ -63,7 +63,9 @@ class Store {
   void set_clean();        // one has
   void abandon();          // its end is to look like that of a process that was killed; for tests
   const Id& boot() const;  // of the host
-  bool in_grace() const;   // clients may still reclaim: unlinked files are kept, locks are not given out
+  // Clients may still reclaim: unlinked files are kept, locks are not given out. From the start until end_grace(), which whoever
+  // serves the store calls when all have or grace_ms are over: others wait for that.
+  bool in_grace() const;
   void end_grace();
   uint64_t verifier() const;  // boot id and file system's mount, hashed: differs when unsynced writes may be lost
   std::string map() const;    // the newest map document

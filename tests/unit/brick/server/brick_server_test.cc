@@ -351,6 +351,18 @@ TEST(BrickServerFault, Down_OnBrickDownWait_EndsByInterruptOrTimeout) {
   EXPECT_EQ(EIO, client->call(wire::Request(Op::kStatus), kRoot).error().code);
 }
 
+TEST(BrickServerFault, Grace_ClientNeverReturns_EndsAndChangesGoOn) {
+  RunningBrick brick;
+  brick.options.store.grace_ms = 500;
+  auto gone = brick.connect();
+  must_create(*gone, "file");
+  brick.kill();
+  gone.reset();
+  brick.start();
+  auto other = brick.connect({}, [](client::ClientOptions& options) { options.down_timeout_ms = 10'000; });
+  must_create(*other, "other");  // waits until nobody may reclaim any more
+}
+
 wire::LockBody write_lock(const Id& file, const Id& client, wire::LockType type = wire::LockType::kWrite) {
   wire::LockBody lock{};
   lock.object.id = file;
