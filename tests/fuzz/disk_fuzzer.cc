@@ -70,13 +70,12 @@ void take_slot_file(Value value) {
   static const Dot dot;
   constexpr uint32_t kSlots = 2;
   store::Bytes bytes(server::kSlotFileHeader + kSlots * server::kSlotBytes);
-  const auto boot = server::boot_id();
-  if (!boot) std::abort();
-  const server::SlotFileHeader header{server::kSlotFileMagic, 1, Id{}, kSlots, server::kSlotBytes, 0, *boot};
+  const Id boot = Id::from_bytes(reinterpret_cast<const unsigned char*>("the host's boot."));
+  const server::SlotFileHeader header{server::kSlotFileMagic, 1, Id{}, kSlots, server::kSlotBytes, 0, boot};
   std::memcpy(bytes.data(), &header, sizeof header);
   std::memcpy(bytes.data() + server::kSlotFileHeader, value.data(), std::min(value.size(), bytes.size() - server::kSlotFileHeader));
   dot.write(bytes);
-  const auto file = server::SlotFile::open(dot.fd(), "1");
+  const auto file = server::SlotFile::open(dot.fd(), boot, "1");
   if (!file) __builtin_trap();
   for (uint32_t slot = 0; slot < kSlots; ++slot) {
     (void)(*file)->state(slot);
@@ -85,7 +84,7 @@ void take_slot_file(Value value) {
   }
   // And a header that is not.
   dot.write(value);
-  (void)server::SlotFile::open(dot.fd(), "1");
+  (void)server::SlotFile::open(dot.fd(), boot, "1");
 }
 
 }  // namespace

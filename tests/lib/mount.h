@@ -79,7 +79,6 @@ class MountedVolume {
   nlohmann::json mount_status(size_t index) const;
   // Requests that a mount's process has got from the kernel.
   uint64_t requests(size_t index, const std::string& operation) const;
-  Process& brick(size_t index) { return *bricks_[index].process; }
   void cut_connections(size_t index);  // of all clients to the brick, as a network may; both ends notice
   std::filesystem::path directory() const { return directory_; }
   std::filesystem::path map_file() const { return directory_ / "vol.json"; }
