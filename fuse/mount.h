@@ -8,6 +8,7 @@
 #include "dht/volume.h"
 #include "fuse/backing_files.h"
 #include "fuse/kernel_caches.h"
+#include "fuse/mount_metrics.h"
 #include "fuse/mount_status.h"
 
 struct fuse_session;
@@ -37,6 +38,7 @@ struct Mount {
   bool kernel_passes_through = false, over_io_uring = false;  // agreed upon by INIT
   std::unique_ptr<BackingFiles> backings;  // null: no passthrough
   RequestCounts requests;
+  MountMetrics metrics;             // changes all the time
 };
 
 }  // namespace voldfs::fuse

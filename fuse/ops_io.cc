@@ -34,6 +34,7 @@ Result<void> read(Request& request, fuse_ino_t, size_t size, off_t offset, fuse_
   const auto into = WorkerBuffers::current().payload().first(std::min(size, kPayloadMax));
   const auto got = request.volume().read(open_file(info), static_cast<uint64_t>(offset), into, request.caller());
   if (!got) return fail(got.error());
+  request.mount().metrics.bytes_read.fetch_add(*got, std::memory_order_relaxed);
   return request.reply_data(into.first(*got));
 }
 
@@ -45,6 +46,7 @@ Result<void> write(Request& request, fuse_ino_t ino, const char* data, size_t si
   const auto written = request.volume().write(handle.file, static_cast<uint64_t>(offset),
                                               std::as_bytes(std::span(data, size)), flags, request.caller());
   if (!written) return fail(written.error());
+  request.mount().metrics.bytes_written.fetch_add(written->size, std::memory_order_relaxed);
   // An append went elsewhere than the kernel believes: pages that it has there are old, and when the descriptor became
   // O_APPEND only after its open, those at its own place are wrong. They are locked until the reply.
   const bool misplaced = (flags & kIoAppend) && written->offset != static_cast<uint64_t>(offset);

@@ -20,6 +20,7 @@
 #include <string>
 #include <thread>
 
+#include "brick/base/metrics_server.h"
 #include "dht/volume.h"
 #include "fuse/limits.h"
 #include "fuse/mount_options.h"
@@ -206,6 +207,10 @@ Explained<void> serve(const Job& job, const std::function<void()>& ready) {
     return {};
   }
   spdlog::info("mount.begin source={} directory={} bricks={}", job.source_text, point->directory(), mount.volume->map()->bricks.size());
+  const auto metrics = MetricsServer::start("voldfs/mount/" + std::to_string(::getpid()), [&mount, labels = label("volume", mount.volume->map()->name) + "," + label("directory", point->directory())] {
+    return mount.metrics.prometheus(labels);
+  });
+  if (!metrics) spdlog::warn("mount.metrics not served error=\"{}\"", std::strerror(metrics.error().code));
   ready();
   (*session)->wait_over();
   terminator.stop();

@@ -8,6 +8,7 @@
 #include "mgmt/brick_link.h"
 #include "mgmt/brick_path.h"
 #include "mgmt/brick_questions.h"
+#include "mgmt/metrics.h"
 #include "mgmt/options.h"
 #include "mgmt/secret.h"
 
@@ -20,6 +21,7 @@ constexpr int kPeerTimeoutMs = 500;
 constexpr uint32_t kAskBricksMs = 200;  // of each of two steps; with the time above below a second
 constexpr int kValidateTimeoutMs = 3000;
 constexpr uint32_t kBrickTimeoutMs = 200;   // for each of the steps of asking; a status takes a second at most
+constexpr int kMetricsTimeoutMs = 500;
 constexpr size_t kSocketPathMax = 108;  // sun_path, unix(7)
 
 // Commands that a user may give. Those of the state machine that nodes give each other are not among them.
@@ -173,7 +175,9 @@ std::string Api::metrics() const {
   gauge("voldfs_mgmt_volumes", "Volumes in the cluster.", state->volumes.size());
   gauge("voldfs_mgmt_bricks", "Bricks of this node.", bricks.size());
   gauge("voldfs_mgmt_bricks_online", "Bricks of this node that are being served.", online);
-  return text;
+  std::vector<std::string> texts = local_metrics(kMetricsTimeoutMs);
+  texts.insert(texts.begin(), text);
+  return merge_expositions(texts);
 }
 
 }  // namespace voldfs::mgmt

@@ -1,6 +1,7 @@
 #include "brick/server/brick_server.h"
 
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <condition_variable>
@@ -10,6 +11,7 @@
 #include <thread>
 #include <unordered_set>
 
+#include "brick/base/metrics_server.h"
 #include "brick/server/hand_out.h"
 #include "brick/server/lane.h"
 #include "brick/server/listener.h"
@@ -112,6 +114,7 @@ struct BrickServer::Impl : LeaseTeller {
   uint64_t map_version_heeded = 0;          // housekeeping's
   int64_t next_tombstone_sweep_ms = boottime_ms() + kTombstoneSweepMs;  // housekeeping's; the start has swept
   std::thread accept_thread, housekeeping_thread;
+  std::unique_ptr<MetricsServer> metrics_server;
 };
 
 Explained<std::unique_ptr<BrickServer>> BrickServer::start(BrickServerOptions options) {
@@ -141,6 +144,11 @@ Explained<std::unique_ptr<BrickServer>> BrickServer::start(BrickServerOptions op
   }
   impl->accept_thread = std::thread([raw = impl.get()] { raw->accept_loop(); });
   impl->housekeeping_thread = std::thread([raw = impl.get()] { raw->housekeeping_loop(); });
+  // Monitoring must not keep a brick from serving.
+  auto metrics = MetricsServer::start("voldfs/brick/" + impl->store->identity().brick.uuid() + "/" + std::to_string(::getpid()),
+                                      [raw = impl.get()] { return prometheus_document(raw->state); });
+  if (metrics) impl->metrics_server = std::move(*metrics);
+  else spdlog::warn("metrics_not_served error={}", metrics.error().code);
   spdlog::info("brick_serves brick={} volume={} path={} address={} port={}", impl->store->identity().brick.uuid(),
                impl->store->identity().volume.uuid(), own.store.path, own.listen_address, impl->listener.port());
   return std::unique_ptr<BrickServer>(new BrickServer(std::move(impl)));
@@ -164,7 +172,7 @@ const std::vector<uint8_t>& BrickServer::secret() const { return impl_->store->s
 
 Faults& BrickServer::faults() { return impl_->faults; }
 std::string BrickServer::status() const { return status_document(impl_->state); }
-std::string BrickServer::prometheus() const { return impl_->metrics.prometheus(); }
+std::string BrickServer::prometheus() const { return prometheus_document(impl_->state); }
 
 void BrickServer::cut_connections() {
   std::lock_guard lock(impl_->lanes_mutex);
@@ -190,6 +198,7 @@ void BrickServer::kill() {
 
 // Ends all threads: the accepting one first, so that no lane comes after `how` has been done to all.
 void BrickServer::Impl::close_lanes(const std::function<void(Lane&)>& how) {
+  metrics_server.reset();  // it reads what is taken down here
   accepting.store(false);
   listener.wake();
   accept_thread.join();

@@ -99,6 +99,44 @@ std::string status_document(ServerState& server) {
   return out.dump();
 }
 
+std::string prometheus_document(ServerState& server) {
+  const store::Identity& identity = server.store.identity();
+  Exposition text("voldfs_brick_", label("brick", identity.brick.uuid()) + "," + label("volume", identity.volume.uuid()));
+  server.metrics.expose(text);
+  const auto sessions = server.sessions.all();
+  using Field = std::atomic<uint64_t> Session::*;
+  struct Counter {
+    const char* name;
+    Field field;
+    const char* help;
+  };
+  constexpr Counter kCounters[] = {{"client_requests_total", &Session::requests, "Requests of a client that is connected."},
+                                   {"client_received_bytes_total", &Session::bytes_in, "Payload received from it."},
+                                   {"client_sent_bytes_total", &Session::bytes_out, "Payload sent to it."}};
+  for (const Counter& counter : kCounters) {
+    text.family(counter.name, "counter", counter.help);
+    for (const auto& session : sessions)
+      text.sample(counter.name, label("client", session->client().hex()) + "," + label("host", session->peer()), ((*session).*counter.field).load(std::memory_order_relaxed));
+  }
+  const auto gauge = [&](const char* name, const char* help, uint64_t value) {
+    text.family(name, "gauge", help);
+    text.sample(name, "", value);
+  };
+  gauge("clients", "Clients that have a session.", sessions.size());
+  gauge("leases", "What clients may keep.", server.leases.size());
+  gauge("locks", "File locks held.", server.locks.count());
+  gauge("uptime_seconds", "Since the brick's process started.", static_cast<uint64_t>((boottime_ms() - server.started_ms) / 1000));
+  gauge("map_version", "Version of the volume's map that it has.", server.store.map_version());
+  struct statvfs space;
+  if (::fstatvfs(server.store.root(), &space) == 0) {
+    gauge("bytes", "Size of its file system.", uint64_t{space.f_blocks} * space.f_frsize);
+    gauge("free_bytes", "Free for users.", uint64_t{space.f_bavail} * space.f_frsize);
+    gauge("inodes", "Inodes of its file system.", space.f_files);
+    gauge("free_inodes", "Inodes free for users.", space.f_favail);
+  }
+  return text.take();
+}
+
 Result<void> op_map_get(Call& call) { return reply_text(call, call.store.map()); }
 
 Result<void> op_map_put(Call& call) {

@@ -11,6 +11,8 @@ Result<void> op_map_get(Call& call);
 Result<void> op_map_put(Call& call);
 Result<void> op_status(Call& call);
 
+// What monitoring reads, in Prometheus' text format: operations, and what each client has asked for.
+std::string prometheus_document(ServerState& server);
 // The document that kStatus answers, for people and monitoring: JSON.
 std::string status_document(ServerState& server);
 
