@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "dht/open_file.h"
 #include "fuse/limits.h"
 #include "fuse/operations.h"
 #include "fuse/workers.h"
@@ -54,16 +55,18 @@ Result<void> write(Request& request, fuse_ino_t ino, const char* data, size_t si
   return request.reply_written(written->size);
 }
 
-// What the kernel has written itself is made durable where it was written. A new file's name is the brick's affair.
+// What the kernel has written itself is made durable where it was written, once its name is.
 Result<void> fsync(Request& request, fuse_ino_t, int data_only, fuse_file_info* info) {
   FileHandle& handle = *file_handle(info);
-  if (handle.backing.mode() == BackingFiles::Mode::kPassthrough && !handle.new_name) {
+  const bool name_is_durable = handle.file->node()->is_name_durable(0);  // files have no counter of changes
+  if (handle.backing.mode() == BackingFiles::Mode::kPassthrough && name_is_durable && !handle.file->sync_failed()) {
     const int fd = handle.backing.descriptor();
-    if ((data_only ? ::fdatasync(fd) : ::fsync(fd)) < 0) return fail_errno();
-    return request.reply_ok();
+    if ((data_only ? ::fdatasync(fd) : ::fsync(fd)) == 0) return request.reply_ok();
+    const Error error = Error::from_errno();
+    handle.file->set_sync_failed();
+    return fail(error);
   }
   if (const auto done = request.volume().fsync(open_file(info), data_only != 0, request.caller()); !done) return done;
-  handle.new_name = false;
   return request.reply_ok();
 }
 

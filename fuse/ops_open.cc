@@ -62,9 +62,7 @@ dht::Caller creator(const Request& request) {
 
 Result<void> reply_created(Request& request, const Result<dht::Created>& created, fuse_file_info& info) {
   if (!created) return fail(created.error());
-  auto handle = fill_handle(request.mount(), created->file, info);
-  handle->new_name = true;
-  return request.reply_create(created->entry, info, std::move(handle));
+  return request.reply_create(created->entry, info, fill_handle(request.mount(), created->file, info));
 }
 
 }  // namespace

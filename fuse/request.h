@@ -19,7 +19,6 @@ struct FileHandle {
   dht::OpenFilePtr file;
   bool direct = false;        // the kernel keeps no pages of what goes through this open
   BackingFiles::Use backing;  // ends before the brick hears of the open's end
-  std::atomic<bool> new_name = false;  // created by this open, and not yet synced: the brick sees to its name
 };
 
 struct DirectoryHandle {
