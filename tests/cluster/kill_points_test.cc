@@ -317,10 +317,8 @@ class KillPointsFaultSlow : public testing::TestWithParam<Point> {
       const int number = requests++;
       if (number > at && (death == Death::kClient || death == Death::kBoth)) return fail(EIO);
       if (number != at) return {};
-      if (death == Death::kBrickAfter) {
+      if (death == Death::kBrickAfter)
         cluster_.brick(ordinal).faults().dial(static_cast<wire::Op>(request.header().op)).cut_after = 1;
-        cluster_.brick(ordinal).faults().refuse_connections = true;
-      }
       op = request.header().op;
       asked = ordinal;
       while (death == Death::kBrickBefore && !killed) std::this_thread::yield();
