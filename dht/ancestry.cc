@@ -60,9 +60,18 @@ Result<void> check_not_below(Volume::Impl& volume, const Id& moved, const NodePt
     if (at->id() == moved) return fail(EINVAL);
     if (at == volume.root) return {};
     const Node::Name name = at->name();
-    if (!name.parent) return fail(ESTALE);
-    if (auto leads = check_name_of(volume, at, name, caller); !leads) return leads;
-    at = name.parent;
+    const Result<void> leads = name.parent ? check_name_of(volume, at, name, caller) : fail(ESTALE);
+    if (!leads && leads.error().code != ESTALE) return leads;
+    if (leads) {
+      at = name.parent;
+      continue;
+    }
+    // Another client has renamed it since we saw its name: home knows the parent.
+    auto record = volume.fetch_record(at, caller);
+    if (!record) return fail(record.error());
+    auto parent = volume.directory(record->parent, caller);
+    if (!parent) return fail(parent.error().code == ENOENT ? ESTALE : parent.error().code);
+    at = *parent;
   }
   return fail(ELOOP);
 }

@@ -44,6 +44,17 @@ void Node::set_name(NodePtr parent, std::string_view name) {
   // The old parent may end here, outside of the lock.
 }
 
+void Node::set_removed(const wire::Attr& last) {
+  std::lock_guard guard(mutex_);
+  removed_ = std::make_unique<wire::Attr>(last);
+  removed_->nlink = 0;
+}
+
+std::optional<wire::Attr> Node::removed() const {
+  std::lock_guard guard(mutex_);
+  return removed_ ? std::optional(*removed_) : std::nullopt;
+}
+
 wire::DirRecord Node::record() const {
   std::lock_guard lock(mutex_);
   if (record_) return *record_;

@@ -87,6 +87,11 @@ class Node : public std::enable_shared_from_this<Node> {
     durable_change_ = change + 1;
   }
 
+  // Directories: removed through this mount, with these attributes at last: what a descriptor of it still shows. Ids do not
+  // come back, so it stays so.
+  void set_removed(const wire::Attr& last);
+  std::optional<wire::Attr> removed() const;
+
   // Files: shared by all opens of the file; made on first use (open_file.cc).
   std::shared_ptr<Durability> durability();
 
@@ -139,6 +144,7 @@ class Node : public std::enable_shared_from_this<Node> {
   std::vector<BrickAttr> brick_attrs_;        // guarded by mutex_; directories alone, by no order
   Listing listing_;                           // guarded by mutex_; directories alone
   uint64_t durable_change_ = 0;               // guarded by mutex_: one above the change that is durable; 0: the name is not
+  std::unique_ptr<wire::Attr> removed_;       // guarded by mutex_; directories alone
   std::shared_ptr<Durability> durability_;    // guarded by mutex_; files alone
   DataStamp data_stamp_;                      // guarded by mutex_; files alone
   Grant no_capability_;                       // guarded by mutex_; files alone

@@ -8,6 +8,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include "brick/wire/exchange.h"
 #include "dht/volume_lookup.h"
 #include "dht/volume_remove.h"
 
@@ -209,7 +210,7 @@ Result<void> settle_both(Volume::Impl& volume, const Txn& txn, const Txn& other,
 // After the commit at the new name's authority the old name follows; until then who meets its mark is told there.
 Result<void> finish_exchange(Volume::Impl& volume, const Txn& txn, const Caller& caller) {
   const Txn other = mirror_of(volume, txn);
-  auto followed = volume.call(other.authority, txn_request(wire::Op::kTxnCommit, txn.record.txn, wire::TxnState::kCommitted), caller);
+  auto followed = volume.call(other.authority, txn_request(wire::Op::kTxnCommit, other.record.txn, wire::TxnState::kCommitted), caller);
   if (!followed && !is_done_already(followed.error())) return fail(followed.error());
   auto from = volume.directory(txn.record.from.dir, caller);
   auto to = volume.directory(txn.record.to.dir, caller);
@@ -222,7 +223,7 @@ Result<void> finish_exchange(Volume::Impl& volume, const Txn& txn, const Caller&
 // An exchange that was met at the follower: what the leader says counts.
 Result<void> settle_follower(Volume::Impl& volume, const Txn& txn, const Caller& caller) {
   const uint16_t leader = volume.ordinal_of(txn.record.from.brick);
-  auto decided = settle(volume, leader, txn.record.txn, caller);
+  auto decided = settle(volume, leader, wire::other_half(txn.record.txn), caller);
   if (decided || decided.error().code != wire::kTxnUnknown) return decided;
   // The leader's record goes last: it never was committed.
   auto aborted = volume.call(txn.authority, txn_request(wire::Op::kTxnAbort, txn.record.txn, wire::TxnState::kAborted), caller);
@@ -234,10 +235,11 @@ Result<void> settle_follower(Volume::Impl& volume, const Txn& txn, const Caller&
 
 wire::TxnRecord mirrored(const wire::TxnRecord& record) {
   wire::TxnRecord other = record;
+  other.txn = wire::other_half(record.txn);
   std::swap(other.from, other.to);
   std::swap(other.object, other.replaced);
   for (wire::Link* link : {&other.object, &other.replaced}) {
-    link->txn = record.txn;
+    link->txn = other.txn;
     link->state = wire::LinkState::kPending;
   }
   other.flags ^= wire::kTxnFollower;
@@ -279,7 +281,7 @@ Result<void> abort_prepared(Volume::Impl& volume, const Txn& txn, const Caller& 
   }
   if (txn.record.kind == wire::TxnKind::kExchange) {
     const Txn other = mirror_of(volume, txn);
-    auto followed = volume.call(other.authority, txn_request(wire::Op::kTxnAbort, txn.record.txn, wire::TxnState::kAborted), caller);
+    auto followed = volume.call(other.authority, txn_request(wire::Op::kTxnAbort, other.record.txn, wire::TxnState::kAborted), caller);
     if (!followed && !is_done_already(followed.error())) return fail(followed.error());
     if (auto done = finish(volume, other, caller); !done) return done;
   } else if (txn.record.replaced.type == wire::ObjectType::kDirectory)

@@ -42,7 +42,28 @@ Result<wire::Reply> change_object(Volume::Impl& volume, const NodePtr& node,
   return change_directory(volume, node, [&](uint64_t change) { return make(ref, change); }, caller);
 }
 
+namespace {
+
+Entry removed_entry(const NodePtr& node, const wire::Attr& last) {
+  Entry entry;
+  entry.node = node;
+  entry.attr = last;
+  return entry;
+}
+
+// A descriptor of a directory that is no more: nobody else can see what is changed.
+Entry change_removed(const NodePtr& node, wire::Attr last, const wire::Attr& attr, uint32_t valid) {
+  if (valid & wire::kSetMode) last.mode = (last.mode & ~07777u) | (attr.mode & 07777u);
+  if ((valid & wire::kSetUid) && attr.uid != UINT32_MAX) last.uid = attr.uid;
+  if ((valid & wire::kSetGid) && attr.gid != UINT32_MAX) last.gid = attr.gid;
+  node->set_removed(last);
+  return removed_entry(node, last);
+}
+
+}  // namespace
+
 Result<Entry> Volume::getattr(const NodePtr& node, const OpenFilePtr& file, const Caller& caller) {
+  if (const auto last = node->removed()) return removed_entry(node, *last);
   if (node->is_directory()) return impl_->stat_directory(node, caller);
   if (file) {
     const auto reply = call_file(
@@ -73,6 +94,7 @@ Result<Entry> not_to_be_kept(Result<Entry> entry) {
 }  // namespace
 
 Result<Entry> Volume::setattr(const NodePtr& node, const OpenFilePtr& file, const wire::Attr& attr, uint32_t valid, const Caller& caller) {
+  if (const auto last = node->removed()) return change_removed(node, *last, attr, valid);
   wire::SetattrBody body{};
   body.valid = valid;
   body.attr = attr;

@@ -77,6 +77,7 @@ Result<void> Volume::fsync(const OpenFilePtr& file, bool data_only, const Caller
 
 // Names are durable where they are: on every brick of the set.
 Result<void> Volume::fsync_directory(const NodePtr& dir, const Caller& caller) {
+  if (dir->removed()) return {};
   wire::IoBody body{};
   body.object.id = dir->id();
   const auto answers = impl_->ask(impl_->set_of(dir), [&](uint16_t) { return wire::Request(wire::Op::kFsync, body); }, caller);

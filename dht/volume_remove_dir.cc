@@ -79,7 +79,7 @@ Result<void> ask_home(Volume::Impl& volume, wire::RemovePhase phase, const wire:
   return done ? Result<void>{} : fail(done.error());
 }
 
-Result<NodePtr> victim_node(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Resolved& found,
+Result<Entry> victim_entry(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Resolved& found,
                             const Caller& caller) {
   wire::EntryBody body = found.body;
   if (found.stub) {
@@ -87,9 +87,7 @@ Result<NodePtr> victim_node(Volume::Impl& volume, const NodePtr& dir, std::strin
     if (!behind) return fail(behind.error());
     body = *behind;
   }
-  auto entry = volume.entry_from(body, dir, name, found.brick);
-  if (!entry) return fail(entry.error());
-  return entry->node;
+  return volume.entry_from(body, dir, name, found.brick);
 }
 
 Result<void> park_all_orphans(Volume::Impl& volume, const NodePtr& dir, const Caller& caller) {
@@ -220,20 +218,24 @@ Result<void> Volume::rmdir(const NodePtr& dir, std::string_view name, const Call
       if (auto waited = wait_for_name(impl, dir, name, waits, caller); !waited) return waited;
       continue;
     }
-    auto victim = victim_node(impl, dir, name, *found, caller);
-    if (!victim) return fail(victim.error().code == ESTALE ? ENOENT : victim.error().code);
-    auto removed = remove_once(impl, dir, name, *found, *victim, caller);
-    if (removed) return {};
+    auto entry = victim_entry(impl, dir, name, *found, caller);
+    if (!entry) return fail(entry.error().code == ESTALE ? ENOENT : entry.error().code);
+    const NodePtr& victim = entry->node;
+    auto removed = remove_once(impl, dir, name, *found, victim, caller);
+    if (removed) {
+      victim->set_removed(entry->attr);
+      return {};
+    }
     switch (removed.error().code) {
       case ENOTEMPTY:
         ++orphan_rounds;
-        if (auto parked = park_all_orphans(impl, *victim, caller); !parked) return parked;
+        if (auto parked = park_all_orphans(impl, victim, caller); !parked) return parked;
         break;
       case EBUSY: case wire::kLeaving: case wire::kOtherId: case wire::kTxnDecided: case wire::kStub:
         if (auto waited = wait_for_name(impl, dir, name, waits, caller); !waited) return waited;
         break;
       case wire::kDirRemoved: case wire::kDirAbsent:  // somebody else has removed it
-        if (auto lives = impl.revive(*victim, (*victim)->record().home, waits, caller); !lives) return lives;
+        if (auto lives = impl.revive(victim, victim->record().home, waits, caller); !lives) return lives;
         break;
       default: return removed;
     }

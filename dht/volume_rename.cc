@@ -84,16 +84,14 @@ Result<void> check(const Rename& rename) {
   return {};
 }
 
-Result<NodePtr> directory_at(const Rename& rename, const NodePtr& dir, std::string_view name, const Resolved& found) {
+Result<Entry> directory_at(const Rename& rename, const NodePtr& dir, std::string_view name, const Resolved& found) {
   wire::EntryBody body = found.body;
   if (found.stub) {
     auto behind = object_behind(rename.volume, dir, name, found, rename.caller);
     if (!behind) return fail(behind.error());
     body = *behind;
   }
-  auto entry = rename.volume.entry_from(body, nullptr, {}, found.brick);
-  if (!entry) return fail(entry.error());
-  return entry->node;
+  return rename.volume.entry_from(body, nullptr, {}, found.brick);
 }
 
 wire::Request rename_request(const Rename& rename, const wire::DirRef& from, const Id& expected,
@@ -145,26 +143,27 @@ void note_moved(const Rename& rename, const wire::EntryBody& moved, const NodePt
 // Both names have one authority and it has the objects: one request, as a local rename(2).
 Result<void> rename_here(Rename& rename, const std::optional<TreeLock>& lock) {
   const Id expected_target = rename.has_target ? rename.target.object.id : Id{};
-  NodePtr victim;
+  Entry victim;
   const Id txn = Id::random();
   if (rename.has_target && rename.target.is_directory() && !rename.exchange()) {
     auto found = directory_at(rename, rename.to, rename.to_name, rename.target);
     if (!found) return fail(found.error());
     victim = *found;
-    if (auto begun = begin_removal(rename.volume, victim, rename.to, rename.to_name, txn, rename.caller); !begun)
+    if (auto begun = begin_removal(rename.volume, victim.node, rename.to, rename.to_name, txn, rename.caller); !begun)
       return begun;
   }
   const Result<void> safe = lock ? lock->check_fresh() : Result<void>{};
   Result<wire::RenameReply> reply = fail(EBUSY);
   if (safe) reply = send_rename(rename, rename.source.authority, rename.source.object.id, expected_target);
   if (!reply) {
-    if (victim)
-      if (auto back = cancel_removal(rename.volume, victim->id(), txn, rename.caller); !back) return back;
+    if (victim.node)
+      if (auto back = cancel_removal(rename.volume, victim.node->id(), txn, rename.caller); !back) return back;
     return fail(reply.error());
   }
-  if (victim)
-    if (auto gone = finish_removal(rename.volume, victim, rename.to, rename.to_name, txn, rename.caller); !gone)
-      return gone;
+  if (victim.node) {
+    if (auto gone = finish_removal(rename.volume, victim.node, rename.to, rename.to_name, txn, rename.caller); !gone) return gone;
+    victim.node->set_removed(victim.attr);
+  }
   note_moved(rename, reply->moved, rename.to, rename.to_name);
   if (rename.exchange()) note_moved(rename, reply->replaced, rename.from, rename.name);
   return {};
@@ -177,10 +176,12 @@ Result<void> rename_across(Rename& rename, const std::optional<TreeLock>& lock) 
   txn.set_from(rename.from, rename.name);
   if (rename.has_target) txn.set_replaced(link_to(rename.volume, rename.target));
   if (auto prepared = txn.prepare(); !prepared) return prepared;
+  Entry victim;
   if (rename.has_target && rename.target.is_directory() && !rename.exchange()) {
-    auto victim = directory_at(rename, rename.to, rename.to_name, rename.target);
-    if (!victim) return fail(victim.error());
-    if (auto begun = begin_removal(rename.volume, *victim, rename.to, rename.to_name, txn.id(), rename.caller); !begun)
+    auto found = directory_at(rename, rename.to, rename.to_name, rename.target);
+    if (!found) return fail(found.error());
+    victim = *found;
+    if (auto begun = begin_removal(rename.volume, victim.node, rename.to, rename.to_name, txn.id(), rename.caller); !begun)
       return begun;
   }
   if (auto marked = txn.mark(); !marked) return marked;
@@ -188,7 +189,10 @@ Result<void> rename_across(Rename& rename, const std::optional<TreeLock>& lock) 
     if (auto safe = lock->check_fresh(); !safe) return safe;
   if (auto committed = txn.commit(); !committed) return committed;
   txn.finish();
+  if (victim.node) victim.node->set_removed(victim.attr);
   if (NodePtr node = rename.volume.nodes.find(rename.source.object.id)) node->set_name(rename.to, rename.to_name);
+  if (!rename.exchange()) return {};
+  if (NodePtr node = rename.volume.nodes.find(rename.target.object.id)) node->set_name(rename.from, rename.name);
   return {};
 }
 
@@ -250,8 +254,8 @@ Result<void> Volume::rename(const NodePtr& from, std::string_view name, const No
       if (!rename.has_target || tries > 1) return done;
       auto victim = directory_at(rename, to, to_name, rename.target);
       if (!victim) return fail(victim.error());
-      for (const uint16_t ordinal : impl_->set_of(*victim))
-        if (auto parked = park_orphans(*impl_, *victim, ordinal, caller); !parked) return parked;
+      for (const uint16_t ordinal : impl_->set_of(victim->node))
+        if (auto parked = park_orphans(*impl_, victim->node, ordinal, caller); !parked) return parked;
       continue;
     }
     if (done.error().code == wire::kDirRemoved) {

@@ -18,6 +18,7 @@
 namespace voldfs::store {
 namespace {
 
+constexpr size_t kDepthMax = 4096;  // of PATH_MAX: what is deeper is a loop
 constexpr int kMoveTries = 10;  // a directory that others move at the same time
 
 // The parent that a directory has here; null when it is in .voldfs/parked.
@@ -31,7 +32,12 @@ DirectoryPtr parent_of(Store& store, const PhysicalPlace& place) {
 // The new place's stub gives way to the directory that it leads to.
 Result<bool> take_stubs_place(const PhysicalPlace& place, Directory& dir, const Directory& to, const std::string& name) {
   if (auto noted = note_off_hash(dir, false); !noted) return fail(noted.error());
-  if (renameat2(place.parent.get(), place.name.c_str(), to.fd(), name.c_str(), RENAME_EXCHANGE) != 0) return fail_errno();
+  if (renameat2(place.parent.get(), place.name.c_str(), to.fd(), name.c_str(), RENAME_EXCHANGE) != 0) {
+    const int error = errno;
+    if (auto noted = note_off_hash(dir, true); !noted) return fail(noted.error());
+    if (error == EINVAL) return false;  // below itself by the paths here: the stub goes on leading to it
+    return fail(error);
+  }
   if (unlinkat(place.parent.get(), place.name.c_str(), 0) != 0) return fail_errno();
   return true;
 }
@@ -62,7 +68,36 @@ Result<bool> is_leaving(const PhysicalPlace& place, const DirectoryPtr& from, co
   return *mark && (*mark)->txn == txn;
 }
 
+// Its name may be looked for where it lies: at home, unless the name is a stub, and while home is down.
+bool lies_under_its_name(const Directory& dir, const Id& parent) {
+  const wire::DirRecord record = dir.record();
+  if (record.parent != parent) return false;
+  return (record.role & wire::kRoleHome) && !(record.role & wire::kRoleOffHash);
+}
+
 }  // namespace
+
+Result<void> untangle(Store& store, const Directory& above, const DirectoryPtr& below) {
+  RootScope scope;
+  DirectoryPtr at = below;
+  for (size_t depth = 0; depth < kDepthMax; ++depth) {
+    auto place = find_place(*at);
+    if (!place) return fail(place.error());
+    const DirectoryPtr parent = parent_of(store, *place);
+    if (!parent) return fail(EINVAL);  // it is not below
+    if (!lies_under_its_name(*at, parent->id())) {
+      EntriesGuard entries{{parent, true}};
+      auto lock = store.name_locks().name(parent->id(), place->name);
+      auto still = get_id_at(parent->fd(), place->name.c_str());
+      if (!still || *still != at->id()) return {};  // others are at it: look again
+      const KeepTimes times(parent->fd());
+      return park(store, parent->fd(), place->name, at->id().hex());
+    }
+    if (parent->id() == above.id()) return fail(EINVAL);
+    at = parent;
+  }
+  return fail(ELOOP);
+}
 
 Result<void> note_off_hash(Directory& dir, bool off_hash) {
   auto updated = dir.update([&](wire::DirRecord& record) -> Result<void> {
@@ -91,8 +126,8 @@ Result<void> move_directory(Store& store, const DirectoryPtr& dir, const Id& par
     if (!still || *still != dir->id()) continue;
     auto was_name = is_leaving(*place, from, txn);
     if (!was_name) return fail(was_name.error());
-    KeepTimes to_times((*to)->fd());
-    KeepTimes from_times(place->parent.get());
+    const KeepTimes to_times(*was_name && from == *to ? -1 : (*to)->fd());
+    const KeepTimes from_times(*was_name ? -1 : place->parent.get());
     auto moved = move_entry(store, *place, *dir, *to, name);
     if (!moved) return fail(moved.error());
     if (!*moved) spdlog::info("directory-stays directory={} name={}", dir->id().hex(), name);

@@ -14,4 +14,8 @@ Result<void> move_directory(Store& store, const DirectoryPtr& dir, const Id& par
 // Notes at home whether the directory's name is a stub on another brick: its entry here is no name then and is not counted.
 Result<void> note_off_hash(Directory& dir, bool off_hash);
 
+// By the paths here, which need not be the volume's, `below` lies in `above`, in which it is not: one directory on the way that does
+// not lie under its name is parked. EINVAL: there is none.
+Result<void> untangle(Store& store, const Directory& above, const DirectoryPtr& below);
+
 }  // namespace voldfs::store

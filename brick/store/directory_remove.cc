@@ -86,10 +86,11 @@ Result<void> remove_here(Store& store, const DirectoryPtr& target, const Directo
   return store.directories().forget(target->id(), true);
 }
 
-// Home's entry at the name: what the request wants to remove, and nothing else.
+// Home's entry at the name: what the request wants to remove, and nothing else. Where the directory's name is a stub on another
+// brick, its path here says nothing: it may be another's.
 Result<void> check_name_of(Store& store, const Directory& parent, const std::string& name, const wire::RmdirBody& body,
-                           wire::EntryBody& met) {
-  if (auto named = check_known_name(parent, name); !named) return named;
+                           bool is_name, wire::EntryBody& met) {
+  if (auto named = check_known_name(parent, name); !named || !is_name) return named;
   auto entry = read_entry(store, parent, name);
   if (!entry && entry.error().code == ENOENT) return {};  // home elsewhere than at its name: found by id
   if (!entry) return fail(entry.error());
@@ -114,8 +115,9 @@ Result<void> remove_whole(Store& store, const DirectoryPtr& parent, const Direct
   // Before the name's lock, for it takes those of the names below.
   if (auto cleared = clear_copies(store, *target); !cleared) return cleared;
   auto lock = store.name_locks().name(parent->id(), name);
-  if (auto checked = check_name_of(store, *parent, name, body, met); !checked) return checked;
-  const bool counts = met.kind == wire::EntryKind::kObject && met.object.id == body.id && !(record.role & wire::kRoleOffHash);
+  const bool is_name = !(record.role & wire::kRoleOffHash);
+  if (auto checked = check_name_of(store, *parent, name, body, is_name, met); !checked) return checked;
+  const bool counts = is_name && met.kind == wire::EntryKind::kObject && met.object.id == body.id;
   before({.object = body.id});
   if (auto removed = remove_here(store, target, parent.get(), name); !removed) return removed;
   return counts ? parent->count_subdirectory(-1) : Result<void>();
@@ -140,10 +142,11 @@ Result<void> commit_removal(Store& store, const DirectoryPtr& parent, const Dire
   EntriesGuard entries{{target, true}};
   if (auto cleared = clear_copies(store, *target); !cleared) return cleared;
   auto lock = store.name_locks().name(parent->id(), name);
-  if (auto checked = check_name_of(store, *parent, name, body, met); !checked) return checked;
   const auto record = target->record();
+  const bool is_name = !(record.role & wire::kRoleOffHash);
+  if (auto checked = check_name_of(store, *parent, name, body, is_name, met); !checked) return checked;
   if (record.state != wire::DirState::kRemoving || record.txn != body.txn) return fail(wire::kTxnDecided);
-  const bool counts = met.kind == wire::EntryKind::kObject && met.object.id == body.id && !(record.role & wire::kRoleOffHash);
+  const bool counts = is_name && met.kind == wire::EntryKind::kObject && met.object.id == body.id;
   before({.object = body.id});
   if (auto removed = remove_here(store, target, parent.get(), name); !removed) return removed;
   return counts ? parent->count_subdirectory(-1) : Result<void>();

@@ -129,7 +129,7 @@ Result<void> check_entry(const wire::EntryBody& entry, const Id& expected) {
 
 KeepTimes::KeepTimes(int dir) : dir_(dir) {
   struct stat stat;
-  known_ = fstat(dir, &stat) == 0;
+  known_ = dir >= 0 && fstat(dir, &stat) == 0;
   if (known_) mtime_ = stat.st_mtim;
 }
 

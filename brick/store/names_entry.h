@@ -47,7 +47,7 @@ bool is_mere_copy(const wire::EntryBody& entry);
 Result<void> check_entry(const wire::EntryBody& entry, const Id& expected);
 
 // Puts the times of a directory back that an operation of voldfs itself touches. The directory's entries() is held
-// exclusively, so that no user's change is undone.
+// exclusively, so that no user's change is undone. -1: nothing is put back.
 class KeepTimes {
  public:
   explicit KeepTimes(int dir);

@@ -81,16 +81,21 @@ struct Source {
   DirectoryPtr dir;  // null: parked
   int fd = -1;
   std::string name;
+  bool was_name = false;  // it carries the transaction's mark: with it the old name goes, a change that a user has made
 };
 
 Result<Source> find_source(Store& store, const wire::SettleBody& body, const DirectoryPtr& from, const std::string& old_name) {
   if (from && !old_name.empty()) {
     auto id = get_id_at(from->fd(), old_name.c_str());
-    if (id && *id == body.object.id) return Source{from, from->fd(), old_name};
+    if (id && *id == body.object.id) {
+      auto mark = read_leaving_at(from->fd(), old_name.c_str(), from->id());
+      if (!mark) return fail(mark.error());
+      return Source{from, from->fd(), old_name, *mark && (*mark)->txn == body.txn};
+    }
   }
   const std::string parked = body.object.id.hex();
   auto id = get_id_at(store.parked(), parked.c_str());
-  if (id && *id == body.object.id) return Source{nullptr, store.parked(), parked};
+  if (id && *id == body.object.id) return Source{nullptr, store.parked(), parked, false};
   return fail(ENOENT);
 }
 
@@ -137,8 +142,8 @@ Result<wire::EntryBody> settle_object(Store& store, const wire::SettleBody& body
   const bool settled = there && there->kind == wire::EntryKind::kObject && there->object.id == body.object.id;
   if (!source) return settled ? there : fail(source.error());
   RootScope scope;
-  KeepTimes to_times((*to)->fd());
-  KeepTimes from_times(source->fd);
+  const KeepTimes to_times(source->was_name && from == *to ? -1 : (*to)->fd());
+  const KeepTimes from_times(source->was_name ? -1 : source->fd);
   if (settled) {
     // Both are links of the file, and rename(2) would leave both.
     if (source->fd == (*to)->fd() && source->name == new_name) return there;

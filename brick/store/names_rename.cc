@@ -3,9 +3,11 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <cstdio>
+#include <optional>
+#include <utility>
 
 #include "brick/store/credentials.h"
+#include "brick/store/directory_move.h"
 #include "brick/store/directory_remove.h"
 #include "brick/store/name_lock.h"
 #include "brick/store/names_create.h"
@@ -122,6 +124,18 @@ Result<void> move(const Rename& rename) {
   return {};
 }
 
+// rename(2) found one of the two below the other by this brick's paths; the client has seen that it is not so in the volume.
+Result<void> untangle_both(const Rename& rename) {
+  Result<void> freed = fail(EINVAL);
+  for (const auto& [entry, below] : {std::pair(&rename.moved, &rename.to), std::pair(&rename.target, &rename.from)}) {
+    if (freed || !is_object(*entry) || !is_directory(*entry)) continue;
+    auto above = rename.store.directories().find(entry->object.id);
+    if (!above) return fail(above.error());
+    freed = untangle(rename.store, **above, *below);
+  }
+  return freed;
+}
+
 // Names that lead to directories, per parent.
 Result<void> count(const Rename& rename) {
   const int moved = is_directory(rename.moved) ? 1 : 0;
@@ -199,7 +213,12 @@ Result<wire::RenameReply> rename_name(Store& store, const DirectoryPtr& from, co
   if (auto named = check_new_name(*to, new_name); !named) return fail(named.error());
   const uint32_t known = RENAME_NOREPLACE | RENAME_EXCHANGE;
   if ((body.flags & ~known) || (body.flags & known) == known) return fail(EINVAL);
+  std::optional<Rename> tangled;
   for (int tries = 0; tries < kTargetTries; ++tries) {
+    if (tangled) {  // without the locks
+      if (auto freed = untangle_both(*tangled); !freed) return fail(freed.error());
+      tangled.reset();
+    }
     DirectoryPtr replaced = body.flags ? nullptr : peek_directory(store, *to, new_name);
     if (replaced == from || replaced == to) return fail(ENOTEMPTY);  // the new name is an ancestor
     EntriesGuard entries{{from}, {to}, {replaced, true}};
@@ -227,7 +246,9 @@ Result<wire::RenameReply> rename_name(Store& store, const DirectoryPtr& from, co
     if (!rename.has_target()) {
       if (auto free = vacate(store, *to, new_name, occupant); !free) return fail(free.error());
     }
-    return carry_out(rename, before);
+    auto done = carry_out(rename, before);
+    if (done || done.error().code != EINVAL || body.expected.is_none()) return done;
+    tangled.emplace(rename);
   }
   return fail(EBUSY);
 }

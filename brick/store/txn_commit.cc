@@ -12,6 +12,7 @@
 #include "brick/store/open_files.h"
 #include "brick/store/store.h"
 #include "brick/store/xattr.h"
+#include "brick/wire/exchange.h"
 #include "brick/wire/message.h"
 #include "brick/wire/status.h"
 
@@ -38,7 +39,8 @@ Result<Target> read_target(Store& store, const Directory& to, const TxnValue& tx
   if (found && !is_mere_copy(*found)) target.entry = *found;
   met = target.entry;
   // Its own mark, of an exchange, is no hindrance.
-  const bool own_mark = target.entry.leaving && target.entry.link.txn == txn.record.txn;
+  const Id marker = txn.record.flags & wire::kTxnFollower ? wire::other_half(txn.record.txn) : txn.record.txn;
+  const bool own_mark = target.entry.leaving && target.entry.link.txn == marker;
   if (target.entry.leaving && !own_mark) return fail(wire::kLeaving);
   if (target.entry.object.id != txn.record.replaced.object) return fail(wire::kOtherId);
   return target;
@@ -61,6 +63,21 @@ Result<void> keep_if_open(Store& store, const Directory& to, const TxnValue& txn
   return store.open_files().keep_new(fd.get(), entry.object.id);
 }
 
+// What an exchange took the place of, at T.stub now, waits in .voldfs/parked for its new path. A directory's name is a stub from here
+// on, wherever its own entry will lie; where that becomes its name again, move_directory() says so.
+Result<void> park_exchanged(Store& store, const std::string& stub, const Id& id) {
+  auto directory = store.directories().find(id);
+  if (directory) {
+    if (auto noted = note_off_hash(**directory, true); !noted) return noted;
+    // The mark was of the old name, which the directory may come back to.
+    auto unmarked = remove_xattr((*directory)->fd(), kXattrLeaving);
+    if (!unmarked && unmarked.error().code != ENODATA) return unmarked;
+  } else if (directory.error().code != wire::kDirAbsent && directory.error().code != wire::kDirRemoved) {
+    return fail(directory.error());
+  }
+  return park(store, store.txn(), stub, id.hex());
+}
+
 // The commit point: one rename(2). Where the stub cannot go over what is there (a directory), or what is there
 // lives on under the other name (an exchange), the two change places, and the rest is tidying.
 Result<void> put_stub(Store& store, const Directory& to, const TxnValue& txn, const Target& target) {
@@ -73,7 +90,7 @@ Result<void> put_stub(Store& store, const Directory& to, const TxnValue& txn, co
   const unsigned flags = swap ? RENAME_EXCHANGE : target.exists() ? 0u : RENAME_NOREPLACE;
   if (renameat2(store.txn(), stub.c_str(), to.fd(), txn.new_name.c_str(), flags) != 0) return fail_errno();
   if (!swap) return {};
-  if (lives_on) return park(store, store.txn(), stub, target.entry.object.id.hex());
+  if (lives_on) return park_exchanged(store, stub, target.entry.object.id);
   // The tombstone first: while T.stub is there, what a kill cut here is repeated.
   if (auto forgotten = store.directories().forget(target.entry.object.id, true); !forgotten) return forgotten;
   if (unlinkat(store.txn(), stub.c_str(), AT_REMOVEDIR) != 0) return fail_errno();
@@ -85,7 +102,7 @@ Result<void> tidy_committed(Store& store, const TxnValue& txn) {
   const std::string stub = stub_name(txn.record.txn);
   auto id = get_id_at(store.txn(), stub.c_str());
   if (!id) return {};
-  if (txn.record.kind == wire::TxnKind::kExchange) return park(store, store.txn(), stub, id->hex());
+  if (txn.record.kind == wire::TxnKind::kExchange) return park_exchanged(store, stub, *id);
   if (auto forgotten = store.directories().forget(*id, true); !forgotten) return forgotten;
   if (unlinkat(store.txn(), stub.c_str(), AT_REMOVEDIR) != 0) return fail_errno();
   return {};

@@ -76,7 +76,7 @@ class BrickCheck {
     const wire::DirRecord& record = *directory.record;
     const uint16_t own = scan_.identity.ordinal;
     const auto role = [&](uint8_t bit) { return (record.role & bit) != 0; };
-    if (record.role == 0 || (record.role & ~kRoles)) error("record", path, "its record has an impossible role");
+    if (record.role == 0 || (record.role & ~kRoles) || (role(wire::kRoleOffHash) && !role(wire::kRoleHome))) error("record", path, "its record has an impossible role");
     if (role(wire::kRoleSkeleton) && (record.role & ~wire::kRoleSkeleton)) {
       error("record", path, "is a skeleton and something else at once");
     }
