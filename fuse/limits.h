@@ -17,6 +17,8 @@ inline constexpr unsigned kWorkersMax = 1000;
 inline constexpr unsigned kIdleWorkersMax = 4;        // more than these waiting for work: one goes
 inline constexpr size_t kWorkerStackBytes = 1u << 20; // address space; sanitizers and regular expressions of libraries need some
 
+inline constexpr int kGroupsMax = 65'536;             // of a process: the kernel's NGROUPS_MAX
+
 inline constexpr uint32_t kUnmountWaitMs = 10'000;    // for requests in flight, after SIGTERM
 inline constexpr uint32_t kMountWaitMs = 30'000;      // for the bricks, when mounting
 inline constexpr uint32_t kMountWaitCopyMs = 5'000;   // the same, of a map that may be out of date

@@ -1,5 +1,8 @@
+#include <algorithm>
 #include <atomic>
+#include <vector>
 
+#include "fuse/limits.h"
 #include "fuse/operations.h"
 
 // Attributes: stat, statx with birth time, chmod, chown, truncate, utimens; a symlink's target.
@@ -57,6 +60,36 @@ void make_pages_old(wire::Attr& attr) {
 
 bool is_through_daemon(const FileHandle* handle) { return handle && handle->backing.mode() == BackingFiles::Mode::kDaemon; }
 
+bool is_in_group(const Request& request, uint32_t group) {
+  if (request.caller().gid == group) return true;
+  std::vector<gid_t> groups(kGroupsMax);
+  const int count = fuse_req_getgroups(request.handle(), static_cast<int>(groups.size()), groups.data());
+  groups.resize(static_cast<size_t>(std::clamp(count, 0, kGroupsMax)));
+  return std::find(groups.begin(), groups.end(), group) != groups.end();
+}
+
+// What a chown(2) does to set-id bits (fs/attr.c, setattr_should_drop_sgid) where FUSE says nothing of it and the brick does not come
+// to the same by itself: it does not know the caller's groups, and changes owners with the rights of root.
+// A change of nothing (fs/fuse/dir.c drops the flags that are not sent) is a chown of neither owner nor group; or the set-id bits
+// are to go before another's write, which takes them away itself.
+Result<void> as_chown(Request& request, const dht::NodePtr& node, wire::Attr& attr, uint32_t& valid) {
+  constexpr uint32_t kOwners = wire::kSetUid | wire::kSetGid;
+  const bool of_nothing = valid == 0;
+  if (!of_nothing && !(valid & kOwners)) return {};
+  if (of_nothing) attr.uid = attr.gid = UINT32_MAX, valid = kOwners;  // chown(2)'s own "leave it"
+  const dht::Caller caller = request.caller();
+  if (caller.uid == 0 || node->is_directory()) return {};
+  const auto now = request.volume().getattr(node, nullptr, caller);
+  if (!now) return fail(now.error());
+  if (of_nothing && caller.uid != now->attr.uid) valid = 0;
+  const uint32_t mode = now->attr.mode;
+  const bool is_for_members = (mode & S_ISGID) && !(mode & S_IXGRP);
+  if (valid == 0 || !is_for_members || is_in_group(request, now->attr.gid)) return {};
+  attr.mode = mode & ~static_cast<uint32_t>(S_ISUID | S_ISGID);
+  valid |= wire::kSetMode;
+  return {};
+}
+
 }  // namespace
 
 Result<void> getattr(Request& request, fuse_ino_t ino, fuse_file_info* info) {
@@ -70,7 +103,10 @@ Result<void> setattr(Request& request, fuse_ino_t ino, struct stat* attr, int va
   const dht::NodePtr node = request.node_to_change(ino);
   // The kernel cuts its own pages, so they stay what the file is; but the file's times change.
   if (valid & FUSE_SET_ATTR_SIZE) static_cast<void>(node->exchange_data_stamp({}));
-  const auto changed = request.volume().setattr(node, open_file(info), wire_attr(*attr), wire_valid(valid), request.caller());
+  wire::Attr wanted = wire_attr(*attr);
+  uint32_t fields = wire_valid(valid);
+  if (auto known = as_chown(request, node, wanted, fields); !known) return known;
+  const auto changed = request.volume().setattr(node, open_file(info), wanted, fields, request.caller());
   if (!changed) return fail(changed.error());
   return request.reply_attr(*changed);
 }

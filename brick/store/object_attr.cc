@@ -214,7 +214,9 @@ Result<uint32_t> get_flags(const Object& object) {
 Result<void> set_flags(Store& store, const Object& object, uint32_t flags, uint64_t change) {
   auto have = get_flags(object);
   if (!have) return fail(have.error());
-  if ((*have ^ flags) & ~kSafeFlags) return fail(EOPNOTSUPP);
+  // A brick itself changes the directories that it has: what lies below comes and goes, and so does what it notes of them.
+  const uint32_t may_change = object.directory() ? kSafeFlags & ~(FS_APPEND_FL | FS_IMMUTABLE_FL) : kSafeFlags;
+  if ((*have ^ flags) & ~may_change) return fail(EOPNOTSUPP);
   RootScope root;
   return counted(store, object, change, [&]() -> Result<void> {
     int wanted = static_cast<int>(flags);
