@@ -200,8 +200,8 @@ struct Place {            // a name in a directory, on the brick that is its aut
 static_assert(sizeof(Place) == 32);
 
 enum class TxnKind : uint8_t { kRename = 1, kLink = 2, kExchange = 3, kPlace = 4 };
-// TxnRecord::flags. An exchange has a record at the authority of either name, the follower's under other_half() of the id
-// (exchange.h). Old and new name are the other way round in the follower, and what counts is decided at the other one.
+// TxnRecord::flags. An exchange has a record, under the same id, at the authority of either name. Its old and new name
+// are the other way round in the follower, and what counts is decided at the other one.
 inline constexpr uint16_t kTxnFollower = 1;
 enum class TxnState : uint8_t { kPrepared = 1, kCommitted = 2, kAborted = 3 };
 

@@ -103,8 +103,8 @@ class Worker {
   std::string name() { return "d" + std::to_string(random_() % 2) + "/n" + std::to_string(random_() % kNames); }
   std::string state(const std::string& name) const { return files_.contains(name) ? files_.at(name) : kMissing; }
   // ENOTCONN and ECONNABORTED: the client was killed. (EIO would be a lost file.)
-  // ECANCELED: the kernel ends so what a killed client had taken over io_uring.
-  static bool gone() { return errno == ENOTCONN || errno == ECONNABORTED || errno == ENODEV || errno == ECANCELED; }
+  // ECANCELED, EINTR: the kernel ends so what a killed client had taken over io_uring.
+  static bool gone() { return errno == ENOTCONN || errno == ECONNABORTED || errno == ENODEV || errno == ECANCELED || errno == EINTR; }
 
   bool cut(std::initializer_list<std::string> names, const std::map<std::string, std::set<std::string>>& after) {
     for (const std::string& each : names) {

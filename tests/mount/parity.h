@@ -29,6 +29,7 @@ class Transcript {
   void note(const std::string& what, const std::string& value) { lines_.push_back(what + " = " + value); }
   // Type, mode, links, owner, size (of what has one) and whether the times make sense.
   void stat(const std::string& what, const std::string& path);
+  void line(std::string text) { lines_.push_back(std::move(text)); }
   const std::vector<std::string>& lines() const { return lines_; }
 
  private:
