@@ -32,7 +32,7 @@ struct Stamps {
 };
 
 Stamps stamps_of(const std::string& path) {
-  struct stat found{};
+  struct stat found {};
   Stamps out;
   if (::lstat(path.c_str(), &found) < 0) return out;
   if (!S_ISDIR(found.st_mode)) out.times[0] = found.st_atim;
@@ -40,7 +40,9 @@ Stamps stamps_of(const std::string& path) {
   return out;
 }
 
-bool is_later(const timespec& a, const timespec& b) { return std::pair(a.tv_sec, a.tv_nsec) > std::pair(b.tv_sec, b.tv_nsec); }
+bool is_later(const timespec& a, const timespec& b) {
+  return std::pair(a.tv_sec, a.tv_nsec) > std::pair(b.tv_sec, b.tv_nsec);
+}
 
 timespec coarse_now() {
   timespec now{};
@@ -52,32 +54,43 @@ timespec coarse_now() {
 void wait_for_tick() {
   timespec begun{};
   ::clock_gettime(CLOCK_REALTIME, &begun);
-  while (!is_later(coarse_now(), begun)) std::this_thread::sleep_for(std::chrono::microseconds(500));
+  while (!is_later(coarse_now(), begun))
+    std::this_thread::sleep_for(std::chrono::microseconds(500));
 }
 
 }  // namespace
 
 void Transcript::stat(const std::string& what, const std::string& path) {
-  struct stat found{};
+  struct stat found {};
   if (::lstat(path.c_str(), &found) < 0) return note("stat " + what, "errno " + std::to_string(errno));
   char line[160];
   std::snprintf(line, sizeof line, "mode %o links %lu owner %u:%u size %ld device %u:%u", found.st_mode,
                 static_cast<unsigned long>(found.st_nlink), found.st_uid, found.st_gid,
-                S_ISDIR(found.st_mode) ? -1L : static_cast<long>(found.st_size), major(found.st_rdev), minor(found.st_rdev));
+                S_ISDIR(found.st_mode) ? -1L : static_cast<long>(found.st_size), major(found.st_rdev),
+                minor(found.st_rdev));
   note("stat " + what, line);
 }
 
 const char* type_name(char type) {
   switch (type) {
-    case 'f': return "file";
-    case 'd': return "directory";
-    case 'D': return "full directory";
-    case 's': return "symlink";
-    case 'p': return "pipe";
-    case 'c': return "character device";
-    case 'b': return "block device";
-    case 'k': return "socket";
-    default: return "nothing";
+    case 'f':
+      return "file";
+    case 'd':
+      return "directory";
+    case 'D':
+      return "full directory";
+    case 's':
+      return "symlink";
+    case 'p':
+      return "pipe";
+    case 'c':
+      return "character device";
+    case 'b':
+      return "block device";
+    case 'k':
+      return "socket";
+    default:
+      return "nothing";
   }
 }
 
@@ -101,26 +114,33 @@ int Calls::note(const std::string& what, long result) {
 int Calls::mkdir(std::string_view name, mode_t mode) {
   return note("mkdir " + told(name) + " " + octal(mode), ::mkdir(path(name).c_str(), mode));
 }
-int Calls::rmdir(std::string_view name) { return note("rmdir " + told(name), ::rmdir(path(name).c_str())); }
+int Calls::rmdir(std::string_view name) {
+  return note("rmdir " + told(name), ::rmdir(path(name).c_str()));
+}
 
 int Calls::file(std::string_view name, mode_t mode, std::string_view content) {
   const int fd = ::open(path(name).c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, mode);
   if (fd < 0) return note("file " + told(name), fd);
-  if (::write(fd, content.data(), content.size()) != static_cast<ssize_t>(content.size())) note("write " + told(name), -1);
+  if (::write(fd, content.data(), content.size()) != static_cast<ssize_t>(content.size()))
+    note("write " + told(name), -1);
   ::close(fd);
   return 0;
 }
 
 int Calls::create(std::string_view name, int flags, mode_t mode) {
   const int fd = ::open(path(name).c_str(), flags | O_CLOEXEC, mode);
-  const int error = note("open " + told(name) + " flags " + octal(static_cast<mode_t>(flags)) + " " + octal(mode), fd);
+  const int error =
+      note("open " + told(name) + " flags " + octal(static_cast<mode_t>(flags)) + " " + octal(mode), fd);
   if (fd >= 0) ::close(fd);
   return error;
 }
 
-int Calls::unlink(std::string_view name) { return note("unlink " + told(name), ::unlink(path(name).c_str())); }
+int Calls::unlink(std::string_view name) {
+  return note("unlink " + told(name), ::unlink(path(name).c_str()));
+}
 int Calls::symlink(std::string_view target, std::string_view name) {
-  return note("symlink " + told(target) + " " + told(name), ::symlink(std::string(target).c_str(), path(name).c_str()));
+  return note("symlink " + told(target) + " " + told(name),
+              ::symlink(std::string(target).c_str(), path(name).c_str()));
 }
 int Calls::link(std::string_view name, std::string_view to) {
   return note("link " + told(name) + " " + told(to), ::link(path(name).c_str(), path(to).c_str()));
@@ -136,16 +156,19 @@ int Calls::chmod(std::string_view name, mode_t mode) {
   return note("chmod " + told(name) + " " + octal(mode), ::chmod(path(name).c_str(), mode));
 }
 int Calls::chown(std::string_view name, uid_t uid, gid_t gid) {
-  return note("chown " + told(name) + " " + std::to_string(uid) + ":" + std::to_string(gid), ::chown(path(name).c_str(), uid, gid));
+  return note("chown " + told(name) + " " + std::to_string(uid) + ":" + std::to_string(gid),
+              ::chown(path(name).c_str(), uid, gid));
 }
 int Calls::lchown(std::string_view name, uid_t uid, gid_t gid) {
-  return note("lchown " + told(name) + " " + std::to_string(uid) + ":" + std::to_string(gid), ::lchown(path(name).c_str(), uid, gid));
+  return note("lchown " + told(name) + " " + std::to_string(uid) + ":" + std::to_string(gid),
+              ::lchown(path(name).c_str(), uid, gid));
 }
 int Calls::truncate(std::string_view name, off_t size) {
   return note("truncate " + told(name) + " " + std::to_string(size), ::truncate(path(name).c_str(), size));
 }
 int Calls::access(std::string_view name, int mode) {
-  return note("access " + told(name) + " " + std::to_string(mode), ::faccessat(AT_FDCWD, path(name).c_str(), mode, AT_EACCESS));
+  return note("access " + told(name) + " " + std::to_string(mode),
+              ::faccessat(AT_FDCWD, path(name).c_str(), mode, AT_EACCESS));
 }
 
 int Calls::utimens(std::string_view name, long atime, long mtime, int flags) {
@@ -163,32 +186,51 @@ void Calls::make(char type, std::string_view name, mode_t mode) {
   const std::string at = path(name);
   int result = 0;
   switch (type) {
-    case 'f': file(name, mode ? mode : 0644); break;
-    case 'd': result = ::mkdir(at.c_str(), mode ? mode : 0755); break;
+    case 'f':
+      file(name, mode ? mode : 0644);
+      break;
+    case 'd':
+      result = ::mkdir(at.c_str(), mode ? mode : 0755);
+      break;
     case 'D':
       result = ::mkdir(at.c_str(), mode ? mode : 0755);
       file(std::string(name) + "/in");
       break;
-    case 's': result = ::symlink("nowhere", at.c_str()); break;
-    case 'p': result = ::mkfifo(at.c_str(), mode ? mode : 0644); break;
-    case 'c': result = ::mknod(at.c_str(), S_IFCHR | (mode ? mode : 0644), makedev(1, 3)); break;
-    case 'b': result = ::mknod(at.c_str(), S_IFBLK | (mode ? mode : 0644), makedev(7, 9)); break;
-    case 'k': result = ::mknod(at.c_str(), S_IFSOCK | (mode ? mode : 0644), 0); break;
-    default: return;
+    case 's':
+      result = ::symlink("nowhere", at.c_str());
+      break;
+    case 'p':
+      result = ::mkfifo(at.c_str(), mode ? mode : 0644);
+      break;
+    case 'c':
+      result = ::mknod(at.c_str(), S_IFCHR | (mode ? mode : 0644), makedev(1, 3));
+      break;
+    case 'b':
+      result = ::mknod(at.c_str(), S_IFBLK | (mode ? mode : 0644), makedev(7, 9));
+      break;
+    case 'k':
+      result = ::mknod(at.c_str(), S_IFSOCK | (mode ? mode : 0644), 0);
+      break;
+    default:
+      return;
   }
   if (result < 0) note(std::string("make ") + type_name(type) + " " + told(name), result);
 }
 
-void Calls::look(std::string_view name) { out_.stat(told(name), path(name)); }
+void Calls::look(std::string_view name) {
+  out_.stat(told(name), path(name));
+}
 
 void Calls::list(std::string_view name) {
   DIR* const dir = ::opendir(path(name).c_str());
   if (!dir) return void(note("list " + told(name), -1));
   std::multiset<std::string> names;
-  while (const dirent* entry = ::readdir(dir)) names.insert(told(entry->d_name));
+  while (const dirent* entry = ::readdir(dir))
+    names.insert(told(entry->d_name));
   ::closedir(dir);
   std::string all;
-  for (const std::string& each : names) all += each + " ";
+  for (const std::string& each : names)
+    all += each + " ";
   out_.note("list " + told(name), all);
 }
 
@@ -209,7 +251,8 @@ void Calls::as(uid_t uid, std::initializer_list<gid_t> groups, const std::functi
     if (::setgroups(all.size(), all.data()) < 0 || ::setgid(all.front()) < 0 || ::setuid(uid) < 0) ::_exit(1);
     run(calls);
     std::string text;
-    for (const std::string& line : notes.lines()) text += line + "\n";
+    for (const std::string& line : notes.lines())
+      text += line + "\n";
     for (size_t at = 0; at < text.size();) {
       const ssize_t sent = ::write(ends[1], text.data() + at, text.size() - at);
       if (sent <= 0) ::_exit(1);
@@ -220,18 +263,22 @@ void Calls::as(uid_t uid, std::initializer_list<gid_t> groups, const std::functi
   ::close(ends[1]);
   std::string text;
   char part[4096];
-  for (ssize_t size; (size = ::read(ends[0], part, sizeof part)) > 0;) text.append(part, static_cast<size_t>(size));
+  for (ssize_t size; (size = ::read(ends[0], part, sizeof part)) > 0;)
+    text.append(part, static_cast<size_t>(size));
   ::close(ends[0]);
   int status = 0;
   ::waitpid(child, &status, 0);
   const std::string who = "as " + std::to_string(uid) + ":" + std::to_string(*groups.begin()) + " ";
-  for (size_t at = 0, end; (end = text.find('\n', at)) != std::string::npos; at = end + 1) out_.line(who + text.substr(at, end - at));
+  for (size_t at = 0, end; (end = text.find('\n', at)) != std::string::npos; at = end + 1)
+    out_.line(who + text.substr(at, end - at));
   if (status != 0) out_.note(who, "ended with " + std::to_string(status));
 }
 
-void Calls::times(std::string_view what, std::initializer_list<std::string_view> names, const std::function<void()>& change) {
+void Calls::times(std::string_view what, std::initializer_list<std::string_view> names,
+                  const std::function<void()>& change) {
   std::vector<Stamps> before;
-  for (const std::string_view name : names) before.push_back(stamps_of(path(name)));
+  for (const std::string_view name : names)
+    before.push_back(stamps_of(path(name)));
   wait_for_tick();
   timespec begun = coarse_now();
   change();
@@ -245,7 +292,8 @@ void Calls::times(std::string_view what, std::initializer_list<std::string_view>
       if (was.tv_sec == is.tv_sec && was.tv_nsec == is.tv_nsec) continue;
       changed += std::string(" ") + kNames[each] + (is_later(begun, is) ? " to the past" : " to now");
     }
-    out_.note("times of " + told(name) + " after " + std::string(what), changed.empty() ? "kept" : changed.substr(1));
+    out_.note("times of " + told(name) + " after " + std::string(what),
+              changed.empty() ? "kept" : changed.substr(1));
     i++;
   }
 }

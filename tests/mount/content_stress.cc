@@ -24,30 +24,35 @@ constexpr size_t kAlignment = 4096;
 
 }  // namespace
 
-#define NOTE(...)                                                  \
-  do {                                                             \
-    char line_[200];                                               \
-    std::snprintf(line_, sizeof line_, __VA_ARGS__);               \
-    log_.push_back(std::to_string(operations_) + " through " + std::to_string(at_ - places_.data()) + ": " + line_); \
-    if (log_.size() > kLogMax) log_.pop_front();                   \
+#define NOTE(...)                                                                                            \
+  do {                                                                                                       \
+    char line_[200];                                                                                         \
+    std::snprintf(line_, sizeof line_, __VA_ARGS__);                                                         \
+    log_.push_back(std::to_string(operations_) + " through " + std::to_string(at_ - places_.data()) + ": " + \
+                   line_);                                                                                   \
+    if (log_.size() > kLogMax) log_.pop_front();                                                             \
   } while (false)
 
 ContentStress::ContentStress(const Options& options) : options_(options), random_(options.seed) {
-  for (const std::string& path : options.paths) places_.push_back({path});
+  for (const std::string& path : options.paths)
+    places_.push_back({path});
   aligned_ = static_cast<char*>(std::aligned_alloc(kAlignment, options.size_max + 2 * kAlignment));
 }
 
 ContentStress::~ContentStress() {
-  for (Place& place : places_) close_all(place);
+  for (Place& place : places_)
+    close_all(place);
   std::free(aligned_);
 }
 
 std::string ContentStress::run() {
   open_all();
   const auto end = std::chrono::steady_clock::now() + options_.time;
-  while (failure_.empty() && operations_ < options_.operations_max && std::chrono::steady_clock::now() < end) {
+  while (failure_.empty() && operations_ < options_.operations_max &&
+         std::chrono::steady_clock::now() < end) {
     at_ = &places_[random_() % places_.size()];
-    // The kernel learns of another client's change when it is asked for attributes or data, not when it is to copy or to map.
+    // The kernel learns of another client's change when it is asked for attributes or data, not when it is to
+    // copy or to map.
     if (places_.size() > 1) check_size();
     if (!failure_.empty()) break;
     step();
@@ -57,8 +62,10 @@ std::string ContentStress::run() {
   }
   if (failure_.empty()) check_all();
   if (failure_.empty()) return {};
-  std::string out = failure_ + " (seed " + std::to_string(options_.seed) + ", operation " + std::to_string(operations_) + ")\n";
-  for (const std::string& line : log_) out += "  " + line + "\n";
+  std::string out = failure_ + " (seed " + std::to_string(options_.seed) + ", operation " +
+                    std::to_string(operations_) + ")\n";
+  for (const std::string& line : log_)
+    out += "  " + line + "\n";
   return out;
 }
 
@@ -68,7 +75,8 @@ void ContentStress::open_all() {
     place.fd = ::open(place.path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (options_.direct) place.direct = ::open(place.path.c_str(), O_RDWR | O_DIRECT | O_CLOEXEC);
     place.appending = ::open(place.path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
-    if (place.fd < 0 || place.appending < 0 || (options_.direct && place.direct < 0)) return failed_call("open");
+    if (place.fd < 0 || place.appending < 0 || (options_.direct && place.direct < 0))
+      return failed_call("open");
   }
 }
 
@@ -81,17 +89,33 @@ void ContentStress::close_all(Place& place) {
 
 void ContentStress::step() {
   switch (random_() % 16) {
-    case 0: case 1: return read_one();
-    case 2: case 3: case 4: return write_one();
-    case 5: return options_.mappings ? map_read() : read_one();
-    case 6: case 7: return options_.mappings ? map_write() : write_one();
-    case 8: return truncate_one();
-    case 9: case 10: return allocate();
-    case 11: return copy();
-    case 12: return append();
-    case 13: return options_.direct ? direct_io() : read_one();
-    case 14: return reopen();
-    default: return random_() % 2 ? read_through_vectors() : check_holes();
+    case 0:
+    case 1:
+      return read_one();
+    case 2:
+    case 3:
+    case 4:
+      return write_one();
+    case 5:
+      return options_.mappings ? map_read() : read_one();
+    case 6:
+    case 7:
+      return options_.mappings ? map_write() : write_one();
+    case 8:
+      return truncate_one();
+    case 9:
+    case 10:
+      return allocate();
+    case 11:
+      return copy();
+    case 12:
+      return append();
+    case 13:
+      return options_.direct ? direct_io() : read_one();
+    case 14:
+      return reopen();
+    default:
+      return random_() % 2 ? read_through_vectors() : check_holes();
   }
 }
 
@@ -109,7 +133,8 @@ ContentStress::Range ContentStress::range(bool inside) {
 std::vector<char> ContentStress::pattern(size_t size) {
   std::vector<char> out(size);
   const uint64_t stamp = operations_ + 1;
-  for (size_t i = 0; i < size; i++) out[i] = static_cast<char>(1 + (stamp * 7 + i % 251) % 255);  // never 0: a hole shows
+  for (size_t i = 0; i < size; i++)
+    out[i] = static_cast<char>(1 + (stamp * 7 + i % 251) % 255);  // never 0: a hole shows
   return out;
 }
 
@@ -121,25 +146,31 @@ void ContentStress::put(size_t offset, const std::vector<char>& data) {
 void ContentStress::fail_with(const std::string& what) {
   if (failure_.empty()) failure_ = what;
 }
-void ContentStress::failed_call(const std::string& what) { fail_with(what + " of " + (at_ ? at_->path : places_[0].path) + ": " + std::strerror(errno)); }
+void ContentStress::failed_call(const std::string& what) {
+  fail_with(what + " of " + (at_ ? at_->path : places_[0].path) + ": " + std::strerror(errno));
+}
 
 void ContentStress::expect(size_t offset, size_t size, const char* got, const std::string& by) {
   for (size_t i = 0; i < size; i++) {
     if (got[i] == expected_[offset + i]) continue;
     size_t wrong = 0;
-    for (size_t j = i; j < size; j++) wrong += got[j] != expected_[offset + j];
+    for (size_t j = i; j < size; j++)
+      wrong += got[j] != expected_[offset + j];
     char text[200];
-    std::snprintf(text, sizeof text, ": at %zu there is %d instead of %d; %zu of %zu bytes from %zu are wrong; through ", offset + i, static_cast<unsigned char>(got[i]),
+    std::snprintf(text, sizeof text,
+                  ": at %zu there is %d instead of %d; %zu of %zu bytes from %zu are wrong; through ",
+                  offset + i, static_cast<unsigned char>(got[i]),
                   static_cast<unsigned char>(expected_[offset + i]), wrong, size, offset);
     return fail_with(by + text + at_->path);
   }
 }
 
 void ContentStress::check_size() {
-  struct stat found{};
+  struct stat found {};
   if (::fstat(at_->fd, &found) < 0) return failed_call("fstat");
   if (static_cast<size_t>(found.st_size) != expected_.size())
-    fail_with("size " + std::to_string(found.st_size) + " instead of " + std::to_string(expected_.size()) + " through " + at_->path);
+    fail_with("size " + std::to_string(found.st_size) + " instead of " + std::to_string(expected_.size()) +
+              " through " + at_->path);
 }
 
 void ContentStress::check_all() {
@@ -149,7 +180,8 @@ void ContentStress::check_all() {
     const ssize_t size = ::pread(place.fd, all.data(), all.size(), 0);
     if (size < 0) return failed_call("read of all");
     if (static_cast<size_t>(size) != expected_.size())
-      return fail_with("read of all: " + std::to_string(size) + " bytes instead of " + std::to_string(expected_.size()) + " through " + place.path);
+      return fail_with("read of all: " + std::to_string(size) + " bytes instead of " +
+                       std::to_string(expected_.size()) + " through " + place.path);
     expect(0, expected_.size(), all.data(), "read of all");
   }
 }
@@ -166,7 +198,8 @@ void ContentStress::check_holes() {
     if (data < 0 && errno == ENXIO) data = static_cast<off_t>(expected_.size());
     if (data <= hole) return failed_call("SEEK_DATA");
     for (off_t i = hole; i < data; i++)
-      if (expected_[static_cast<size_t>(i)] != 0) return fail_with("a hole at " + std::to_string(i) + " where data is");
+      if (expected_[static_cast<size_t>(i)] != 0)
+        return fail_with("a hole at " + std::to_string(i) + " where data is");
     at = data;
   }
 }
@@ -175,7 +208,8 @@ void ContentStress::read_one() {
   const Range r = range(true);
   NOTE("read %zu + %zu", r.offset, r.size);
   std::vector<char> got(r.size);
-  if (::pread(at_->fd, got.data(), r.size, static_cast<off_t>(r.offset)) != static_cast<ssize_t>(r.size)) return failed_call("read");
+  if (::pread(at_->fd, got.data(), r.size, static_cast<off_t>(r.offset)) != static_cast<ssize_t>(r.size))
+    return failed_call("read");
   expect(r.offset, r.size, got.data(), "read");
 }
 
@@ -185,7 +219,8 @@ void ContentStress::read_through_vectors() {
   std::vector<char> got(r.size);
   const size_t middle = r.size / 3;
   const iovec parts[2] = {{got.data(), middle}, {got.data() + middle, r.size - middle}};
-  if (::preadv(at_->fd, parts, 2, static_cast<off_t>(r.offset)) != static_cast<ssize_t>(r.size)) return failed_call("preadv");
+  if (::preadv(at_->fd, parts, 2, static_cast<off_t>(r.offset)) != static_cast<ssize_t>(r.size))
+    return failed_call("preadv");
   expect(r.offset, r.size, got.data(), "readv");
 }
 
@@ -193,7 +228,8 @@ void ContentStress::write_one() {
   const Range r = range(false);
   NOTE("write %zu + %zu", r.offset, r.size);
   const auto data = pattern(r.size);
-  if (::pwrite(at_->fd, data.data(), r.size, static_cast<off_t>(r.offset)) != static_cast<ssize_t>(r.size)) return failed_call("write");
+  if (::pwrite(at_->fd, data.data(), r.size, static_cast<off_t>(r.offset)) != static_cast<ssize_t>(r.size))
+    return failed_call("write");
   put(r.offset, data);
 }
 
@@ -202,7 +238,9 @@ void ContentStress::map_read() {
   if (r.size == 0) return;
   NOTE("mapped read %zu + %zu", r.offset, r.size);
   const size_t start = r.offset & ~(kAlignment - 1), whole = r.offset + r.size - start;
-  char* const map = static_cast<char*>(::mmap(nullptr, whole, PROT_READ, random_() % 2 ? MAP_SHARED : MAP_PRIVATE, at_->fd, static_cast<off_t>(start)));
+  char* const map =
+      static_cast<char*>(::mmap(nullptr, whole, PROT_READ, random_() % 2 ? MAP_SHARED : MAP_PRIVATE, at_->fd,
+                                static_cast<off_t>(start)));
   if (map == MAP_FAILED) return failed_call("mmap");
   expect(r.offset, r.size, map + (r.offset - start), "mapped read");
   ::munmap(map, whole);
@@ -217,7 +255,8 @@ void ContentStress::map_write() {
     expected_.resize(r.offset + r.size);
   }
   const size_t start = r.offset & ~(kAlignment - 1), whole = r.offset + r.size - start;
-  char* const map = static_cast<char*>(::mmap(nullptr, whole, PROT_READ | PROT_WRITE, MAP_SHARED, at_->fd, static_cast<off_t>(start)));
+  char* const map = static_cast<char*>(
+      ::mmap(nullptr, whole, PROT_READ | PROT_WRITE, MAP_SHARED, at_->fd, static_cast<off_t>(start)));
   if (map == MAP_FAILED) return failed_call("mmap");
   const auto data = pattern(r.size);
   std::copy(data.begin(), data.end(), map + (r.offset - start));
@@ -230,7 +269,9 @@ void ContentStress::map_write() {
 void ContentStress::truncate_one() {
   const size_t size = random_() % 4 == 0 ? random_() % 100 : random_() % (options_.size_max + 1);
   NOTE("truncate to %zu", size);
-  if (random_() % 2 ? ::ftruncate(at_->fd, static_cast<off_t>(size)) : ::truncate(at_->path.c_str(), static_cast<off_t>(size))) return failed_call("truncate");
+  if (random_() % 2 ? ::ftruncate(at_->fd, static_cast<off_t>(size))
+                    : ::truncate(at_->path.c_str(), static_cast<off_t>(size)))
+    return failed_call("truncate");
   expected_.resize(size);
 }
 
@@ -239,13 +280,20 @@ void ContentStress::allocate() {
     int flags;
     const char* name;
   };
-  constexpr Mode kModes[] = {{0, "allocate"}, {FALLOC_FL_KEEP_SIZE, "allocate keep"}, {FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, "punch"}, {FALLOC_FL_ZERO_RANGE, "zero"},
-                             {FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, "zero keep"}, {FALLOC_FL_COLLAPSE_RANGE, "collapse"}, {FALLOC_FL_INSERT_RANGE, "insert"}};
+  constexpr Mode kModes[] = {{0, "allocate"},
+                             {FALLOC_FL_KEEP_SIZE, "allocate keep"},
+                             {FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, "punch"},
+                             {FALLOC_FL_ZERO_RANGE, "zero"},
+                             {FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, "zero keep"},
+                             {FALLOC_FL_COLLAPSE_RANGE, "collapse"},
+                             {FALLOC_FL_INSERT_RANGE, "insert"}};
   const Mode mode = kModes[random_() % std::size(kModes)];
   Range r = range(mode.flags & FALLOC_FL_COLLAPSE_RANGE || mode.flags & FALLOC_FL_INSERT_RANGE);
   if (mode.flags & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) {
     r.offset &= ~(kAlignment - 1), r.size = std::max(r.size & ~(kAlignment - 1), kAlignment);
-    if (r.offset + r.size >= expected_.size() || (mode.flags & FALLOC_FL_INSERT_RANGE && expected_.size() + r.size > options_.size_max)) return;
+    if (r.offset + r.size >= expected_.size() ||
+        (mode.flags & FALLOC_FL_INSERT_RANGE && expected_.size() + r.size > options_.size_max))
+      return;
   }
   if (r.size == 0) return;
   NOTE("%s %zu + %zu", mode.name, r.offset, r.size);
@@ -279,7 +327,8 @@ void ContentStress::copy() {
     if (copied == 0) return fail_with("copy_file_range sees no data at " + std::to_string(from_at));
     done += static_cast<size_t>(copied);
   }
-  put(to, std::vector<char>(expected_.begin() + static_cast<ptrdiff_t>(r.offset), expected_.begin() + static_cast<ptrdiff_t>(r.offset + r.size)));
+  put(to, std::vector<char>(expected_.begin() + static_cast<ptrdiff_t>(r.offset),
+                            expected_.begin() + static_cast<ptrdiff_t>(r.offset + r.size)));
 }
 
 void ContentStress::append() {
@@ -295,20 +344,24 @@ void ContentStress::direct_io() {
   Range r = range(true);
   r.offset &= ~(kAlignment - 1);
   if (random_() % 2) {
-    const size_t size = std::min((r.size + kAlignment) & ~(kAlignment - 1), (options_.size_max - r.offset) & ~(kAlignment - 1));
+    const size_t size = std::min((r.size + kAlignment) & ~(kAlignment - 1),
+                                 (options_.size_max - r.offset) & ~(kAlignment - 1));
     if (size == 0) return;
     NOTE("direct write %zu + %zu", r.offset, size);
     const auto data = pattern(size);
     std::copy(data.begin(), data.end(), aligned_);
-    if (::pwrite(at_->direct, aligned_, size, static_cast<off_t>(r.offset)) != static_cast<ssize_t>(size)) return failed_call("direct write");
+    if (::pwrite(at_->direct, aligned_, size, static_cast<off_t>(r.offset)) != static_cast<ssize_t>(size))
+      return failed_call("direct write");
     return put(r.offset, data);
   }
-  const size_t size = (r.size + kAlignment - 1) & ~(kAlignment - 1), there = std::min(size, expected_.size() - std::min(r.offset, expected_.size()));
+  const size_t size = (r.size + kAlignment - 1) & ~(kAlignment - 1),
+               there = std::min(size, expected_.size() - std::min(r.offset, expected_.size()));
   if (size == 0) return;
   NOTE("direct read %zu + %zu", r.offset, size);
   const ssize_t got = ::pread(at_->direct, aligned_, size, static_cast<off_t>(r.offset));
   if (got < 0) return failed_call("direct read");
-  if (static_cast<size_t>(got) != there) return fail_with("direct read of " + std::to_string(got) + " instead of " + std::to_string(there));
+  if (static_cast<size_t>(got) != there)
+    return fail_with("direct read of " + std::to_string(got) + " instead of " + std::to_string(there));
   expect(r.offset, there, aligned_, "direct read");
 }
 

@@ -9,7 +9,8 @@
 
 namespace voldfs::test {
 
-// Random changes of one file's content, through one or several mounts by turns, and what it must then hold. One thread.
+// Random changes of one file's content, through one or several mounts by turns, and what it must then hold.
+// One thread.
 class ContentStress {
  public:
   struct Options {
@@ -34,9 +35,9 @@ class ContentStress {
  private:
   struct Place {
     std::string path;
-    int fd = -1;          // O_RDWR
-    int direct = -1;      // O_RDWR | O_DIRECT
-    int appending = -1;   // O_WRONLY | O_APPEND
+    int fd = -1;         // O_RDWR
+    int direct = -1;     // O_RDWR | O_DIRECT
+    int appending = -1;  // O_WRONLY | O_APPEND
   };
   struct Range {
     size_t offset, size;
@@ -45,7 +46,7 @@ class ContentStress {
   void open_all();
   void close_all(Place& place);
   void step();
-  Range range(bool inside);                   // inside: of what is there
+  Range range(bool inside);  // inside: of what is there
   std::vector<char> pattern(size_t size);
   void expect(size_t offset, size_t size, const char* got, const std::string& by);
   void put(size_t offset, const std::vector<char>& data);
@@ -70,7 +71,7 @@ class ContentStress {
   const Options options_;
   std::mt19937_64 random_;
   std::vector<Place> places_;
-  Place* at_ = nullptr;                       // of this operation
+  Place* at_ = nullptr;  // of this operation
   std::vector<char> expected_;
   std::deque<std::string> log_;
   std::string failure_;

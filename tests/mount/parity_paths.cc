@@ -7,7 +7,8 @@
 
 #include "tests/mount/calls.h"
 
-// What calls that take a path answer when there is something wrong with the path: every such call, every such path.
+// What calls that take a path answer when there is something wrong with the path: every such call, every such
+// path.
 namespace voldfs::test {
 namespace {
 
@@ -33,27 +34,53 @@ std::vector<PathCall> path_calls(const std::string& d) {
       {"lchown", [](const char* p) -> long { return ::lchown(p, kSomebody, kSomebody); }},
       {"truncate", [](const char* p) -> long { return ::truncate(p, 7); }},
       {"utimensat", [](const char* p) -> long { return ::utimensat(AT_FDCWD, p, nullptr, 0); }},
-      {"stat", [](const char* p) -> long { struct stat s; return ::stat(p, &s); }},
-      {"lstat", [](const char* p) -> long { struct stat s; return ::lstat(p, &s); }},
-      {"statfs", [](const char* p) -> long { struct statfs s; return ::statfs(p, &s); }},
+      {"stat",
+       [](const char* p) -> long {
+         struct stat s;
+         return ::stat(p, &s);
+       }},
+      {"lstat",
+       [](const char* p) -> long {
+         struct stat s;
+         return ::lstat(p, &s);
+       }},
+      {"statfs",
+       [](const char* p) -> long {
+         struct statfs s;
+         return ::statfs(p, &s);
+       }},
       {"access", [](const char* p) -> long { return ::access(p, R_OK); }},
-      {"readlink", [](const char* p) -> long { char t[100]; return ::readlink(p, t, sizeof t); }},
+      {"readlink",
+       [](const char* p) -> long {
+         char t[100];
+         return ::readlink(p, t, sizeof t);
+       }},
       {"open", [](const char* p) -> long { return opened(::open(p, O_RDONLY | O_NONBLOCK)); }},
       {"open directory", [](const char* p) -> long { return opened(::open(p, O_RDONLY | O_DIRECTORY)); }},
-      {"open nofollow", [](const char* p) -> long { return opened(::open(p, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)); }},
+      {"open nofollow",
+       [](const char* p) -> long { return opened(::open(p, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)); }},
       {"open path", [](const char* p) -> long { return opened(::open(p, O_PATH)); }},
       {"tmpfile", [](const char* p) -> long { return opened(::open(p, O_TMPFILE | O_RDWR, 0600)); }},
-      {"getxattr", [](const char* p) -> long { char v[10]; return ::getxattr(p, "user.x", v, sizeof v); }},
+      {"getxattr",
+       [](const char* p) -> long {
+         char v[10];
+         return ::getxattr(p, "user.x", v, sizeof v);
+       }},
       {"setxattr", [](const char* p) -> long { return ::setxattr(p, "user.y", "y", 1, 0); }},
       {"listxattr", [](const char* p) -> long { return ::listxattr(p, nullptr, 0) < 0 ? -1 : 0; }},
       {"removexattr", [](const char* p) -> long { return ::removexattr(p, "user.z"); }},
       {"link from", [other](const char* p) -> long { return ::link(p, (other + ".linked").c_str()); }},
       {"rename from", [other](const char* p) -> long { return ::rename(p, (other + ".renamed").c_str()); }},
-      {"exchange", [other](const char* p) -> long { return ::renameat2(AT_FDCWD, other.c_str(), AT_FDCWD, p, RENAME_EXCHANGE); }},
+      {"exchange",
+       [other](const char* p) -> long {
+         return ::renameat2(AT_FDCWD, other.c_str(), AT_FDCWD, p, RENAME_EXCHANGE);
+       }},
       {"unlink", [](const char* p) -> long { return ::unlink(p); }},
       {"rmdir", [](const char* p) -> long { return ::rmdir(p); }},
-      {"create", [](const char* p) -> long { return opened(::open(p, O_CREAT | O_WRONLY | O_NONBLOCK, 0600)); }, true},
-      {"create exclusively", [](const char* p) -> long { return opened(::open(p, O_CREAT | O_EXCL | O_WRONLY, 0600)); }, true},
+      {"create",
+       [](const char* p) -> long { return opened(::open(p, O_CREAT | O_WRONLY | O_NONBLOCK, 0600)); }, true},
+      {"create exclusively",
+       [](const char* p) -> long { return opened(::open(p, O_CREAT | O_EXCL | O_WRONLY, 0600)); }, true},
       {"mkdir", [](const char* p) -> long { return ::mkdir(p, 0755); }, true},
       {"mkfifo", [](const char* p) -> long { return ::mkfifo(p, 0600); }, true},
       {"mknod", [](const char* p) -> long { return ::mknod(p, S_IFREG | 0600, 0); }, true},
@@ -61,12 +88,16 @@ std::vector<PathCall> path_calls(const std::string& d) {
       {"link to", [other](const char* p) -> long { return ::link(other.c_str(), p); }, true},
       {"rename to", [other](const char* p) -> long { return ::rename(other.c_str(), p); }, true},
       {"rename to, noreplace",
-       [other](const char* p) -> long { return ::renameat2(AT_FDCWD, other.c_str(), AT_FDCWD, p, RENAME_NOREPLACE); }, true},
+       [other](const char* p) -> long {
+         return ::renameat2(AT_FDCWD, other.c_str(), AT_FDCWD, p, RENAME_NOREPLACE);
+       },
+       true},
   };
 }
 
 // A fresh directory for each call: some remove what they are given.
-void each_call(Calls& c, const char* condition, const std::function<std::string(const std::string& d)>& prepare, bool as_root = true) {
+void each_call(Calls& c, const char* condition,
+               const std::function<std::string(const std::string& d)>& prepare, bool as_root = true) {
   const size_t count = path_calls("").size();
   for (size_t i = 0; i < count; i++) {
     c.make('d', "w", 0777);
@@ -76,7 +107,9 @@ void each_call(Calls& c, const char* condition, const std::function<std::string(
     ::chmod(c.path("w/other").c_str(), 0666);
     const std::string at = prepare(d);
     const PathCall call = path_calls(d)[i];
-    const auto run = [&](Calls& who) { who.note(std::string(call.name) + " of " + condition, call.run(at.c_str())); };
+    const auto run = [&](Calls& who) {
+      who.note(std::string(call.name) + " of " + condition, call.run(at.c_str()));
+    };
     if (as_root)
       run(c);
     else
@@ -98,7 +131,8 @@ void missing(const std::string& d, Transcript& out) {
 void below_what_is_no_directory(const std::string& d, Transcript& out) {
   Calls c(d, out);
   for (const char type : {'f', 'p', 'c', 'b', 'k'})
-    each_call(c, (std::string("name below ") + type_name(type)).c_str(), [&](const std::string& w) { return c.make(type, w + "/x"), w + "/x/y"; });
+    each_call(c, (std::string("name below ") + type_name(type)).c_str(),
+              [&](const std::string& w) { return c.make(type, w + "/x"), w + "/x/y"; });
   each_call(c, "slash behind a file", [&](const std::string& w) { return c.make('f', w + "/x"), w + "/x/"; });
   each_call(c, "dot behind a file", [&](const std::string& w) { return c.make('f', w + "/x"), w + "/x/."; });
 }
@@ -107,9 +141,11 @@ void existing(const std::string& d, Transcript& out) {
   Calls c(d, out);
   for (const char type : {'f', 'd', 'D', 'p', 'c', 'b', 'k'})
     each_call(c, type_name(type), [&](const std::string& w) { return c.make(type, w + "/x"), w + "/x"; });
-  each_call(c, "slash behind a directory", [&](const std::string& w) { return c.make('d', w + "/x"), w + "/x/"; });
+  each_call(c, "slash behind a directory",
+            [&](const std::string& w) { return c.make('d', w + "/x"), w + "/x/"; });
   each_call(c, "dot in a directory", [&](const std::string& w) { return c.make('d', w + "/x"), w + "/x/."; });
-  each_call(c, "dots in a directory", [&](const std::string& w) { return c.make('d', w + "/x"), w + "/x/.."; });
+  each_call(c, "dots in a directory",
+            [&](const std::string& w) { return c.make('d', w + "/x"), w + "/x/.."; });
   each_call(c, "slash behind a missing name", [&](const std::string& w) { return w + "/x/"; });
   each_call(c, "symlink to a directory", [&](const std::string& w) {
     c.make('d', w + "/x");
@@ -134,7 +170,8 @@ void long_names(const std::string& d, Transcript& out) {
   });
   each_call(c, "name of 256", [&](const std::string& w) { return w + "/" + std::string(256, 'n'); });
   each_call(c, "name of 1025", [&](const std::string& w) { return w + "/" + std::string(1025, 'n'); });
-  each_call(c, "name of 256 in the middle", [&](const std::string& w) { return w + "/" + std::string(256, 'n') + "/x"; });
+  each_call(c, "name of 256 in the middle",
+            [&](const std::string& w) { return w + "/" + std::string(256, 'n') + "/x"; });
 }
 
 // The longest path that there is ends in a name that is made up to the last byte; one byte more is too many.
@@ -155,7 +192,8 @@ void long_paths(const std::string& d, Transcript& out) {
 void loops(const std::string& d, Transcript& out) {
   Calls c(d, out);
   each_call(c, "symlink to itself", [&](const std::string& w) { return c.symlink("s", w + "/s"), w + "/s"; });
-  each_call(c, "name below a symlink to itself", [&](const std::string& w) { return c.symlink("s", w + "/s"), w + "/s/x"; });
+  each_call(c, "name below a symlink to itself",
+            [&](const std::string& w) { return c.symlink("s", w + "/s"), w + "/s/x"; });
   each_call(c, "two symlinks to one another", [&](const std::string& w) {
     c.symlink("t", w + "/s");
     return c.symlink("s", w + "/t"), w + "/s/x";
@@ -164,7 +202,8 @@ void loops(const std::string& d, Transcript& out) {
     each_call(c, (std::to_string(count) + " symlinks").c_str(), [&](const std::string& w) {
       c.file(w + "/s0");
       for (int i = 1; i <= count; i++)
-        if (::symlink(("s" + std::to_string(i - 1)).c_str(), (w + "/s" + std::to_string(i)).c_str()) < 0) c.note("symlink", -1);
+        if (::symlink(("s" + std::to_string(i - 1)).c_str(), (w + "/s" + std::to_string(i)).c_str()) < 0)
+          c.note("symlink", -1);
       return w + "/s" + std::to_string(count);
     });
 }
@@ -174,34 +213,41 @@ void closed_directories(const std::string& d, Transcript& out) {
   for (const mode_t mode : {0700, 0600, 0766, 0744, 0755, 0711, 0777}) {
     char condition[100];
     std::snprintf(condition, sizeof condition, "file in a directory of mode %o", mode);
-    each_call(c, condition, [&](const std::string& w) {
-      c.make('d', w + "/closed");
-      c.file(w + "/closed/x", 0666);
-      ::chmod((w + "/closed/x").c_str(), 0666);
-      ::chmod((w + "/closed").c_str(), mode);
-      return w + "/closed/x";
-    }, false);
+    each_call(
+        c, condition,
+        [&](const std::string& w) {
+          c.make('d', w + "/closed");
+          c.file(w + "/closed/x", 0666);
+          ::chmod((w + "/closed/x").c_str(), 0666);
+          ::chmod((w + "/closed").c_str(), mode);
+          return w + "/closed/x";
+        },
+        false);
     std::snprintf(condition, sizeof condition, "missing name in a directory of mode %o", mode);
-    each_call(c, condition, [&](const std::string& w) {
-      c.make('d', w + "/closed");
-      ::chmod((w + "/closed").c_str(), mode);
-      return w + "/closed/none";
-    }, false);
+    each_call(
+        c, condition,
+        [&](const std::string& w) {
+          c.make('d', w + "/closed");
+          ::chmod((w + "/closed").c_str(), mode);
+          return w + "/closed/none";
+        },
+        false);
   }
 }
 
 void bad_addresses(const std::string&, Transcript& out) {
   Calls c("/", out);
   const char* const bad = reinterpret_cast<const char*>(8);
-  for (const PathCall& call : path_calls("/nowhere")) c.note(std::string(call.name) + " of a bad address", call.run(bad));
+  for (const PathCall& call : path_calls("/nowhere"))
+    c.note(std::string(call.name) + " of a bad address", call.run(bad));
 }
 
 }  // namespace
 
 const std::vector<ParityCase> kPathCases = {
-    {"PathsMissing", missing},        {"PathsBelowNoDirectory", below_what_is_no_directory},
-    {"PathsExisting", existing},      {"PathsLongNames", long_names},
-    {"PathsLong", long_paths},        {"PathsLoops", loops},
+    {"PathsMissing", missing},           {"PathsBelowNoDirectory", below_what_is_no_directory},
+    {"PathsExisting", existing},         {"PathsLongNames", long_names},
+    {"PathsLong", long_paths},           {"PathsLoops", loops},
     {"PathsClosed", closed_directories}, {"PathsBadAddresses", bad_addresses},
 };
 

@@ -27,7 +27,8 @@ void matrix(const std::string& d, Transcript& out, bool two_directories) {
         for (int i = 0; i < 2; i++) {  // other names, other bricks
           const std::string x = "a/x" + std::to_string(count), y = other + "y" + std::to_string(count++);
           c.make(from, x), c.make(to, y);
-          out.note("case", std::string(type_name(from)) + " onto " + type_name(to) + " flags " + std::to_string(flags));
+          out.note("case", std::string(type_name(from)) + " onto " + type_name(to) + " flags " +
+                               std::to_string(flags));
           c.rename(x, y, flags);
           look_below(c, x), look_below(c, y);
           c.look("a"), c.look("b"), c.list("a");
@@ -36,16 +37,22 @@ void matrix(const std::string& d, Transcript& out, bool two_directories) {
   c.list("a"), c.list("b");
 }
 
-void within(const std::string& d, Transcript& out) { matrix(d, out, false); }
-void between(const std::string& d, Transcript& out) { matrix(d, out, true); }
+void within(const std::string& d, Transcript& out) {
+  matrix(d, out, false);
+}
+void between(const std::string& d, Transcript& out) {
+  matrix(d, out, true);
+}
 
 void odd_flags(const std::string& d, Transcript& out) {
   Calls c(d, out);
   c.make('f', "x"), c.make('f', "y");
-  for (const unsigned flags : {3u, 6u, 7u, 8u, 0x80000000u})  // not RENAME_WHITEOUT, which the mount does not have
-     c.rename("x", "y", flags), c.rename("x", "none", flags), c.list(), c.make('f', "x"), c.clear("none");
+  for (const unsigned flags :
+       {3u, 6u, 7u, 8u, 0x80000000u})  // not RENAME_WHITEOUT, which the mount does not have
+    c.rename("x", "y", flags), c.rename("x", "none", flags), c.list(), c.make('f', "x"), c.clear("none");
   c.make('d', "d");
-  c.rename("d", "d", 0), c.rename("d", "d", RENAME_NOREPLACE), c.rename("d", "d", RENAME_EXCHANGE), c.rename("x", "x", RENAME_NOREPLACE), c.rename("x", "x", RENAME_EXCHANGE);
+  c.rename("d", "d", 0), c.rename("d", "d", RENAME_NOREPLACE), c.rename("d", "d", RENAME_EXCHANGE),
+      c.rename("x", "x", RENAME_NOREPLACE), c.rename("x", "x", RENAME_EXCHANGE);
 }
 
 void links_of_one_file(const std::string& d, Transcript& out) {
@@ -55,7 +62,8 @@ void links_of_one_file(const std::string& d, Transcript& out) {
     c.make('f', "x" + n);
     c.link("x" + n, "y" + n);
     c.rename("x" + n, "y" + n), c.look("x" + n), c.look("y" + n);
-    c.rename("x" + n, "y" + n, RENAME_NOREPLACE), c.rename("x" + n, "y" + n, RENAME_EXCHANGE), c.look("x" + n);
+    c.rename("x" + n, "y" + n, RENAME_NOREPLACE), c.rename("x" + n, "y" + n, RENAME_EXCHANGE),
+        c.look("x" + n);
     c.rename("x" + n, "z" + n), c.look("z" + n), c.list();
     c.make('f', "v" + n);
     c.rename("v" + n, "y" + n), c.look("z" + n), c.look("y" + n);
@@ -69,13 +77,19 @@ void trees(const std::string& d, Transcript& out) {
     const std::string t = "t" + std::to_string(i);
     std::string deep = t;
     c.mkdir(deep);
-    for (int level = 0; level < 6; level++) c.mkdir(deep += "/l" + std::to_string(level)), c.file(deep + "/f");
-    c.rename(t, t + "/l0/x"), c.rename(t, deep + "/x"), c.rename(t + "/l0", deep), c.rename(deep, t), c.rename(deep, t + "/l0");
-    c.rename(t, t + "/l0", RENAME_EXCHANGE), c.rename(deep, t + "/l0/l1", RENAME_EXCHANGE), c.rename(t + "/l0", t + "/l0/l1/l2", RENAME_EXCHANGE);
-    c.rename(t + "/l0/l1/l2", t + "/up"), c.list(t), c.list(t + "/up"), c.look(t), c.look(t + "/l0/l1"), c.look(t + "/up");
+    for (int level = 0; level < 6; level++)
+      c.mkdir(deep += "/l" + std::to_string(level)), c.file(deep + "/f");
+    c.rename(t, t + "/l0/x"), c.rename(t, deep + "/x"), c.rename(t + "/l0", deep), c.rename(deep, t),
+        c.rename(deep, t + "/l0");
+    c.rename(t, t + "/l0", RENAME_EXCHANGE), c.rename(deep, t + "/l0/l1", RENAME_EXCHANGE),
+        c.rename(t + "/l0", t + "/l0/l1/l2", RENAME_EXCHANGE);
+    c.rename(t + "/l0/l1/l2", t + "/up"), c.list(t), c.list(t + "/up"), c.look(t), c.look(t + "/l0/l1"),
+        c.look(t + "/up");
     c.rename(t + "/up", t + "/l0/l1/down"), c.look(t + "/l0/l1/down/l3/f"), c.look(t), c.look(t + "/l0/l1");
-    c.rename(t + "/l0/l1", "top" + std::to_string(i)), c.list("top" + std::to_string(i)), c.look("top" + std::to_string(i) + "/down/l3/l4/f");
-    c.rename("top" + std::to_string(i) + "/down/..", "q"), c.rename(t + "/.", "q"), c.rename(t + "/..", "q"), c.rename("t0", t + "/.");
+    c.rename(t + "/l0/l1", "top" + std::to_string(i)), c.list("top" + std::to_string(i)),
+        c.look("top" + std::to_string(i) + "/down/l3/l4/f");
+    c.rename("top" + std::to_string(i) + "/down/..", "q"), c.rename(t + "/.", "q"), c.rename(t + "/..", "q"),
+        c.rename("t0", t + "/.");
     c.look(t + "/l0/..");
   }
   c.list();
@@ -89,7 +103,7 @@ void open_while_renamed(const std::string& d, Transcript& out) {
     const int x = ::open(c.path("x" + n).c_str(), O_RDWR), y = ::open(c.path("y" + n).c_str(), O_RDWR);
     c.rename("x" + n, "y" + n);
     char buffer[20] = {};
-    struct stat found{};
+    struct stat found {};
     out.call("read of the replaced", ::pread(y, buffer, sizeof buffer, 0));
     ::fstat(y, &found);
     out.note("links of the replaced", std::to_string(found.st_nlink));
@@ -100,7 +114,8 @@ void open_while_renamed(const std::string& d, Transcript& out) {
     const int again = ::open(c.path("y" + n).c_str(), O_RDONLY);
     buffer[::pread(again, buffer, sizeof buffer - 1, 0)] = 0;
     out.note("content", buffer);
-    for (const int fd : {x, y, again}) ::close(fd);
+    for (const int fd : {x, y, again})
+      ::close(fd);
   }
 }
 
@@ -110,14 +125,18 @@ void directories_in_use(const std::string& d, Transcript& out) {
   for (int i = 0; i < 4; i++) {
     const std::string x = "x" + std::to_string(i), y = "y" + std::to_string(i);
     c.mkdir(x), c.file(x + "/f"), c.mkdir(y);
-    const int fx = ::open(c.path(x).c_str(), O_RDONLY | O_DIRECTORY), fy = ::open(c.path(y).c_str(), O_RDONLY | O_DIRECTORY);
+    const int fx = ::open(c.path(x).c_str(), O_RDONLY | O_DIRECTORY),
+              fy = ::open(c.path(y).c_str(), O_RDONLY | O_DIRECTORY);
     c.rename(x, y);
-    struct stat found{};
+    struct stat found {};
     c.note("fstat of the replaced", ::fstat(fy, &found));
     out.note("links", std::to_string(found.st_nlink));
-    c.note("create in the replaced", ::openat(fy, "new", O_CREAT | O_RDWR, 0600)), c.note("mkdir in the replaced", ::mkdirat(fy, "new", 0700));
-    c.note("stat of dots in the replaced", ::fstatat(fy, ".", &found, 0)), c.note("missing in the replaced", ::fstatat(fy, "none", &found, 0));
-    c.note("symlink in the replaced", ::symlinkat("t", fy, "s")), c.note("link in the replaced", ::linkat(fx, "f", fy, "l", 0));
+    c.note("create in the replaced", ::openat(fy, "new", O_CREAT | O_RDWR, 0600)),
+        c.note("mkdir in the replaced", ::mkdirat(fy, "new", 0700));
+    c.note("stat of dots in the replaced", ::fstatat(fy, ".", &found, 0)),
+        c.note("missing in the replaced", ::fstatat(fy, "none", &found, 0));
+    c.note("symlink in the replaced", ::symlinkat("t", fy, "s")),
+        c.note("link in the replaced", ::linkat(fx, "f", fy, "l", 0));
     c.note("rename into the replaced", ::renameat(fx, "f", fy, "f"));
     c.note("stat by the renamed", ::fstatat(fx, "f", &found, 0));
     const int made = ::openat(fx, "made", O_CREAT | O_RDWR, 0600);
@@ -136,8 +155,13 @@ void directories_in_use(const std::string& d, Transcript& out) {
 }  // namespace
 
 const std::vector<ParityCase> kRenameCases = {
-    {"RenameWithin", within}, {"RenameBetween", between}, {"RenameOddFlags", odd_flags}, {"RenameLinks", links_of_one_file},
-    {"RenameTrees", trees},   {"RenameOpen", open_while_renamed}, {"RenameInUse", directories_in_use},
+    {"RenameWithin", within},
+    {"RenameBetween", between},
+    {"RenameOddFlags", odd_flags},
+    {"RenameLinks", links_of_one_file},
+    {"RenameTrees", trees},
+    {"RenameOpen", open_while_renamed},
+    {"RenameInUse", directories_in_use},
 };
 
 }  // namespace voldfs::test

@@ -12,7 +12,8 @@ constexpr uid_t kUser = 65'531, kOther = 65'532, kThird = 65'533;
 struct Owners {
   uid_t directory, entry;
 };
-constexpr Owners kOwners[] = {{kUser, kUser}, {kUser, kOther}, {kOther, kUser}, {kOther, kOther}, {kOther, kThird}, {0, kUser}, {0, kOther}};
+constexpr Owners kOwners[] = {{kUser, kUser},   {kUser, kOther}, {kOther, kUser}, {kOther, kOther},
+                              {kOther, kThird}, {0, kUser},      {0, kOther}};
 
 void own(Calls& c, std::string_view name, uid_t uid) {
   if (::lchown(c.path(name).c_str(), uid, uid) < 0) c.note("own", -1);
@@ -80,7 +81,8 @@ void moves_of_others_directories(const std::string& d, Transcript& out) {
     for (const uid_t owner : {kUser, kOther}) {
       directory(c, "a", kUser, 0777), directory(c, "b", kUser, 0777);
       directory(c, "a/x", owner, mode);
-      c.as(kUser, {kUser}, [](Calls& who) { who.rename("a/x", "a/y"), who.rename("a/y", "b/y"), who.rename("a/x", "b/y"); });
+      c.as(kUser, {kUser},
+           [](Calls& who) { who.rename("a/x", "a/y"), who.rename("a/y", "b/y"), who.rename("a/x", "b/y"); });
       c.list("a"), c.list("b");
       c.clear("a"), c.clear("b");
     }
@@ -97,8 +99,10 @@ void closed_parents(const std::string& d, Transcript& out) {
         own(c, "a/x", kUser);
         c.chmod("a", from), c.chmod("b", to);
         c.as(kUser, {kUser}, [](Calls& who) {
-          who.rename("a/x", "b/x"), who.rename("a/x", "a/y"), who.link("a/x", "b/l"), who.mkdir("b/d"), who.symlink("x", "b/s");
-          who.create("b/f", 0101), who.mknod("b/p", S_IFIFO | 0600), who.unlink("a/x"), who.rmdir("a/x"), who.unlink("a/y");
+          who.rename("a/x", "b/x"), who.rename("a/x", "a/y"), who.link("a/x", "b/l"), who.mkdir("b/d"),
+              who.symlink("x", "b/s");
+          who.create("b/f", 0101), who.mknod("b/p", S_IFIFO | 0600), who.unlink("a/x"), who.rmdir("a/x"),
+              who.unlink("a/y");
         });
         c.chmod("a", 0755), c.chmod("b", 0755);
         c.list("a"), c.list("b");
@@ -109,8 +113,11 @@ void closed_parents(const std::string& d, Transcript& out) {
 }  // namespace
 
 const std::vector<ParityCase> kStickyCases = {
-    {"StickyRemovals", removals},   {"StickyRenamesAway", renames_away}, {"StickyRenamesOver", renames_over},
-    {"StickyMoves", moves_of_others_directories}, {"StickyClosedParents", closed_parents},
+    {"StickyRemovals", removals},
+    {"StickyRenamesAway", renames_away},
+    {"StickyRenamesOver", renames_over},
+    {"StickyMoves", moves_of_others_directories},
+    {"StickyClosedParents", closed_parents},
 };
 
 }  // namespace voldfs::test

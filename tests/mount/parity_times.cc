@@ -33,11 +33,13 @@ void making(const std::string& d, Transcript& out) {
     c.times("rmdir", {w}, [&] { c.rmdir(at("d")); });
     c.times("refused rmdir", {w}, [&] { c.rmdir(at("d")); });
     const int fd = ::open(c.path(at("target")).c_str(), O_RDONLY);
-    struct stat before{}, after{};
+    struct stat before {
+    }, after{};
     ::fstat(fd, &before);
     c.times("last unlink", {w}, [&] { c.unlink(at("target")); });
     ::fstat(fd, &after);
-    out.note("ctime of what is unlinked", std::to_string(before.st_ctim.tv_nsec != after.st_ctim.tv_nsec || before.st_ctim.tv_sec != after.st_ctim.tv_sec));
+    out.note("ctime of what is unlinked", std::to_string(before.st_ctim.tv_nsec != after.st_ctim.tv_nsec ||
+                                                         before.st_ctim.tv_sec != after.st_ctim.tv_sec));
     ::close(fd);
   }
 }
@@ -47,7 +49,8 @@ void renaming(const std::string& d, Transcript& out) {
   c.make('d', "a"), c.make('d', "b");
   for (const char type : {'f', 'd', 's', 'p'})
     for (int i = 0; i < 4; i++) {
-      const std::string x = "a/x" + std::to_string(i), y = "a/y" + std::to_string(i), z = "b/z" + std::to_string(i), v = "b/v" + std::to_string(i);
+      const std::string x = "a/x" + std::to_string(i), y = "a/y" + std::to_string(i),
+                        z = "b/z" + std::to_string(i), v = "b/v" + std::to_string(i);
       c.make(type, x);
       c.times("rename", {"a", "b", x, y}, [&] { c.rename(x, y); });
       c.times("rename into another", {"a", "b", y, z}, [&] { c.rename(y, z); });
@@ -72,15 +75,22 @@ void changing_attributes(const std::string& d, Transcript& out) {
     if (type != 's') {
       c.times("chmod", {"x", "."}, [&] { c.chmod("x", 0711); });
       c.times("chmod to the same", {"x"}, [&] { c.chmod("x", 0711); });
-      c.times("setxattr", {"x"}, [&] { c.note("set", ::setxattr(c.path("x").c_str(), "trusted.t", "1", 1, 0)); });
-      c.times("getxattr", {"x"}, [&] { char v[10]; c.note("get", ::getxattr(c.path("x").c_str(), "trusted.t", v, sizeof v)); });
-      c.times("removexattr", {"x"}, [&] { c.note("remove", ::removexattr(c.path("x").c_str(), "trusted.t")); });
-      c.times("refused removexattr", {"x"}, [&] { c.note("remove", ::removexattr(c.path("x").c_str(), "trusted.t")); });
+      c.times("setxattr", {"x"},
+              [&] { c.note("set", ::setxattr(c.path("x").c_str(), "trusted.t", "1", 1, 0)); });
+      c.times("getxattr", {"x"}, [&] {
+        char v[10];
+        c.note("get", ::getxattr(c.path("x").c_str(), "trusted.t", v, sizeof v));
+      });
+      c.times("removexattr", {"x"},
+              [&] { c.note("remove", ::removexattr(c.path("x").c_str(), "trusted.t")); });
+      c.times("refused removexattr", {"x"},
+              [&] { c.note("remove", ::removexattr(c.path("x").c_str(), "trusted.t")); });
     }
     c.times("chown", {"x", "."}, [&] { c.lchown("x", 5, 6); });
     c.times("chown to the same", {"x"}, [&] { c.lchown("x", 5, 6); });
     c.times("chown of nothing", {"x"}, [&] { c.lchown("x", -1, -1); });
-    c.times("refused chown", {"x"}, [&] { c.as(65'534, {65'534}, [](Calls& who) { who.lchown("x", 65'534, -1); }); });
+    c.times("refused chown", {"x"},
+            [&] { c.as(65'534, {65'534}, [](Calls& who) { who.lchown("x", 65'534, -1); }); });
     c.times("utimens", {"x", "."}, [&] { c.utimens("x", 1000, 2000, AT_SYMLINK_NOFOLLOW); });
     c.times("utimens atime", {"x"}, [&] { c.utimens("x", 1500, -2, AT_SYMLINK_NOFOLLOW); });
     c.times("utimens mtime", {"x"}, [&] { c.utimens("x", -2, 1700, AT_SYMLINK_NOFOLLOW); });
@@ -138,7 +148,10 @@ void reading_directories(const std::string& d, Transcript& out) {
   c.symlink("x", "w/s");
   for (int i = 0; i < 2; i++) {
     c.times("listing", {"w"}, [&] { c.list("w"); });
-    c.times("readlink", {"w/s"}, [&] { char t[10]; c.note("readlink", ::readlink(c.path("w/s").c_str(), t, sizeof t)); });
+    c.times("readlink", {"w/s"}, [&] {
+      char t[10];
+      c.note("readlink", ::readlink(c.path("w/s").c_str(), t, sizeof t));
+    });
     c.times("following", {"w/s"}, [&] { c.access("w/s", R_OK); });
   }
 }
@@ -148,11 +161,13 @@ void extreme_times(const std::string& d, Transcript& out) {
   Calls c(d, out);
   for (const char type : {'f', 'd'}) {
     c.make(type, "x");
-    for (const long second : {0L, 1L, -3L, -1'000'000L, 0x7fffffffL, 0x80000000L, 0xffffffffL, 0x100000000L, 0x37fffffffL, 0x380000000L, -0x80000000L, -0x80000001L})
+    for (const long second : {0L, 1L, -3L, -1'000'000L, 0x7fffffffL, 0x80000000L, 0xffffffffL, 0x100000000L,
+                              0x37fffffffL, 0x380000000L, -0x80000000L, -0x80000001L})
       for (const long nanosecond : {0L, 1L, 999'999'999L, 1'000'000'000L, -1L}) {
         const timespec times[2] = {{second, nanosecond}, {second, nanosecond}};
-        c.note("utimens " + std::to_string(second) + "." + std::to_string(nanosecond), ::utimensat(AT_FDCWD, c.path("x").c_str(), times, 0));
-        struct stat found{};
+        c.note("utimens " + std::to_string(second) + "." + std::to_string(nanosecond),
+               ::utimensat(AT_FDCWD, c.path("x").c_str(), times, 0));
+        struct stat found {};
         ::stat(c.path("x").c_str(), &found);
         out.note("atime", std::to_string(found.st_atim.tv_sec) + "." + std::to_string(found.st_atim.tv_nsec));
         out.note("mtime", std::to_string(found.st_mtim.tv_sec) + "." + std::to_string(found.st_mtim.tv_nsec));
@@ -164,8 +179,12 @@ void extreme_times(const std::string& d, Transcript& out) {
 }  // namespace
 
 const std::vector<ParityCase> kTimeCases = {
-    {"TimesMaking", making},   {"TimesRenaming", renaming},          {"TimesAttributes", changing_attributes},
-    {"TimesContent", changing_content}, {"TimesReadingDirectories", reading_directories}, {"TimesExtreme", extreme_times},
+    {"TimesMaking", making},
+    {"TimesRenaming", renaming},
+    {"TimesAttributes", changing_attributes},
+    {"TimesContent", changing_content},
+    {"TimesReadingDirectories", reading_directories},
+    {"TimesExtreme", extreme_times},
 };
 
 }  // namespace voldfs::test

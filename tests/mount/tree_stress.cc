@@ -22,22 +22,76 @@ constexpr size_t kLogMax = 60;
 constexpr int kDepthMax = 4;
 
 enum Kind {
-  kCreate, kMkdir, kUnlink, kRmdir, kRename, kRenameNoreplace, kExchange, kLink, kSymlink, kMknod, kWrite, kAppend, kTruncate, kChmod, kChown, kUtimens,
-  kSetxattr, kRemovexattr, kStat, kList, kReadlink, kRead, kFallocate, kTmpfile, kOpenUnlinked, kCopy, kWalk, kKinds
+  kCreate,
+  kMkdir,
+  kUnlink,
+  kRmdir,
+  kRename,
+  kRenameNoreplace,
+  kExchange,
+  kLink,
+  kSymlink,
+  kMknod,
+  kWrite,
+  kAppend,
+  kTruncate,
+  kChmod,
+  kChown,
+  kUtimens,
+  kSetxattr,
+  kRemovexattr,
+  kStat,
+  kList,
+  kReadlink,
+  kRead,
+  kFallocate,
+  kTmpfile,
+  kOpenUnlinked,
+  kCopy,
+  kWalk,
+  kKinds
 };
-constexpr const char* kNames[] = {"create", "mkdir", "unlink", "rmdir", "rename", "rename noreplace", "exchange", "link", "symlink", "mknod", "write", "append",
-                                  "truncate", "chmod", "chown", "utimens", "setxattr", "removexattr", "stat", "list", "readlink", "read", "fallocate", "tmpfile",
-                                  "open and unlink", "copy", "walk"};
+constexpr const char* kNames[] = {"create",
+                                  "mkdir",
+                                  "unlink",
+                                  "rmdir",
+                                  "rename",
+                                  "rename noreplace",
+                                  "exchange",
+                                  "link",
+                                  "symlink",
+                                  "mknod",
+                                  "write",
+                                  "append",
+                                  "truncate",
+                                  "chmod",
+                                  "chown",
+                                  "utimens",
+                                  "setxattr",
+                                  "removexattr",
+                                  "stat",
+                                  "list",
+                                  "readlink",
+                                  "read",
+                                  "fallocate",
+                                  "tmpfile",
+                                  "open and unlink",
+                                  "copy",
+                                  "walk"};
 static_assert(std::size(kNames) == kKinds);
 
-std::string answer(long result) { return result < 0 ? ::strerrorname_np(errno) : "ok"; }
+std::string answer(long result) {
+  return result < 0 ? ::strerrorname_np(errno) : "ok";
+}
 
 std::string stat_of(const std::string& path) {
-  struct stat found{};
+  struct stat found {};
   if (::lstat(path.c_str(), &found) < 0) return ::strerrorname_np(errno);
   char line[200];
-  std::snprintf(line, sizeof line, "%o %lu %u:%u %ld %u:%u", found.st_mode, static_cast<unsigned long>(found.st_nlink), found.st_uid, found.st_gid,
-                S_ISDIR(found.st_mode) ? -1L : static_cast<long>(found.st_size), major(found.st_rdev), minor(found.st_rdev));
+  std::snprintf(line, sizeof line, "%o %lu %u:%u %ld %u:%u", found.st_mode,
+                static_cast<unsigned long>(found.st_nlink), found.st_uid, found.st_gid,
+                S_ISDIR(found.st_mode) ? -1L : static_cast<long>(found.st_size), major(found.st_rdev),
+                minor(found.st_rdev));
   return line;
 }
 
@@ -50,7 +104,8 @@ std::string content_of(const std::string& path) {
   ::close(fd);
   if (size < 0) return ::strerrorname_np(error);
   uint64_t hash = 0;
-  for (ssize_t i = 0; i < size; i++) hash = hash * 31 + static_cast<unsigned char>(all[static_cast<size_t>(i)]);
+  for (ssize_t i = 0; i < size; i++)
+    hash = hash * 31 + static_cast<unsigned char>(all[static_cast<size_t>(i)]);
   return std::to_string(size) + "/" + std::to_string(hash);
 }
 
@@ -59,7 +114,8 @@ std::vector<std::string> names_of(const std::string& path, std::string& error) {
   DIR* const dir = ::opendir(path.c_str());
   if (!dir) return error = ::strerrorname_np(errno), out;
   errno = 0;
-  while (const dirent* entry = ::readdir(dir)) out.push_back(std::string(entry->d_name) + "\t" + std::to_string(entry->d_type));
+  while (const dirent* entry = ::readdir(dir))
+    out.push_back(std::string(entry->d_name) + "\t" + std::to_string(entry->d_type));
   if (errno) error = ::strerrorname_np(errno);
   ::closedir(dir);
   std::sort(out.begin(), out.end());
@@ -68,7 +124,8 @@ std::vector<std::string> names_of(const std::string& path, std::string& error) {
 
 std::string list_of(const std::string& path) {
   std::string out;
-  for (const std::string& name : names_of(path, out)) out += name + " ";
+  for (const std::string& name : names_of(path, out))
+    out += name + " ";
   return out;
 }
 
@@ -81,7 +138,8 @@ std::string xattrs_of(const std::string& path) {
     all[list + at] = length < 0 ? ::strerrorname_np(errno) : std::string(value, static_cast<size_t>(length));
   }
   std::string out;
-  for (const auto& [name, text] : all) out += " " + name + "=" + text;
+  for (const auto& [name, text] : all)
+    out += " " + name + "=" + text;
   return out;
 }
 
@@ -89,9 +147,11 @@ long written(const std::string& path, int flags, size_t size, off_t offset, char
   const int fd = ::open(path.c_str(), flags | O_NONBLOCK | O_NOFOLLOW, 0640);
   if (fd < 0) return -1;
   const std::vector<char> data(size, byte);
-  struct stat found{};
+  struct stat found {};
   ::fstat(fd, &found);
-  const ssize_t done = !S_ISREG(found.st_mode) ? 0 : flags & O_APPEND ? ::write(fd, data.data(), size) : ::pwrite(fd, data.data(), size, offset);
+  const ssize_t done = !S_ISREG(found.st_mode) ? 0
+                       : flags & O_APPEND      ? ::write(fd, data.data(), size)
+                                               : ::pwrite(fd, data.data(), size, offset);
   const int error = errno;
   ::close(fd);
   errno = error;
@@ -102,12 +162,13 @@ long written(const std::string& path, int flags, size_t size, off_t offset, char
 std::string open_unlinked(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDWR | O_NONBLOCK | O_NOFOLLOW);
   if (fd < 0) return answer(-1);
-  struct stat found{};
+  struct stat found {};
   ::fstat(fd, &found);
   std::string out;
   if (S_ISREG(found.st_mode)) {
     char byte = 0;
-    out += answer(::unlink(path.c_str())) + answer(::pwrite(fd, "U", 1, 3)) + answer(::pread(fd, &byte, 1, 3)) + std::to_string(byte);
+    out += answer(::unlink(path.c_str())) + answer(::pwrite(fd, "U", 1, 3)) +
+           answer(::pread(fd, &byte, 1, 3)) + std::to_string(byte);
     ::fstat(fd, &found);
     out += std::to_string(found.st_nlink) + "/" + std::to_string(found.st_size);
   }
@@ -116,11 +177,14 @@ std::string open_unlinked(const std::string& path) {
 }
 
 std::string copied(const std::string& from, const std::string& to, uint64_t number) {
-  const int in = ::open(from.c_str(), O_RDONLY | O_NONBLOCK | O_NOFOLLOW), out = ::open(to.c_str(), O_RDWR | O_CREAT | O_NONBLOCK | O_NOFOLLOW, 0600);
+  const int in = ::open(from.c_str(), O_RDONLY | O_NONBLOCK | O_NOFOLLOW),
+            out = ::open(to.c_str(), O_RDWR | O_CREAT | O_NONBLOCK | O_NOFOLLOW, 0600);
   off_t at = static_cast<off_t>(number % 3000), there = static_cast<off_t>(number / 7 % 5000);
-  struct stat a{}, b{};
+  struct stat a {
+  }, b{};
   std::string result = answer(in) + answer(out);
-  if (in >= 0 && out >= 0 && ::fstat(in, &a) == 0 && ::fstat(out, &b) == 0 && S_ISREG(a.st_mode) && S_ISREG(b.st_mode) && a.st_ino != b.st_ino) {
+  if (in >= 0 && out >= 0 && ::fstat(in, &a) == 0 && ::fstat(out, &b) == 0 && S_ISREG(a.st_mode) &&
+      S_ISREG(b.st_mode) && a.st_ino != b.st_ino) {
     const ssize_t size = ::copy_file_range(in, &at, out, &there, 2000, 0);
     result += size < 0 ? answer(size) : std::to_string(size);
   }
@@ -158,13 +222,14 @@ void describe_tree(const std::string& root, const std::string& below, std::strin
     const std::string name = each.substr(0, each.find('\t'));
     if (name == "." || name == "..") continue;
     const std::string at = below.empty() ? name : below + "/" + name, whole = root + "/" + at;
-    struct stat found{};
+    struct stat found {};
     ::lstat(whole.c_str(), &found);
     out += at + "\t" + each.substr(each.find('\t') + 1) + " " + stat_of(whole) + xattrs_of(whole);
     if (S_ISREG(found.st_mode)) out += " " + content_of(whole);
     if (S_ISLNK(found.st_mode)) {
       char target[200] = {};
-      if (::readlink(whole.c_str(), target, sizeof target - 1) < 0) std::strcpy(target, ::strerrorname_np(errno));
+      if (::readlink(whole.c_str(), target, sizeof target - 1) < 0)
+        std::strcpy(target, ::strerrorname_np(errno));
       out += std::string(" -> ") + target;
     }
     out += "\n";
@@ -175,9 +240,11 @@ void describe_tree(const std::string& root, const std::string& below, std::strin
 // The first line in which two texts differ.
 std::string first_difference(const std::string& a, const std::string& b) {
   size_t at = 0;
-  while (at < a.size() && at < b.size() && a[at] == b[at]) at++;
+  while (at < a.size() && at < b.size() && a[at] == b[at])
+    at++;
   const auto line = [at](const std::string& text) {
-    const size_t start = at == 0 ? std::string::npos : text.rfind('\n', at - 1), from = start == std::string::npos ? 0 : start + 1;
+    const size_t start = at == 0 ? std::string::npos : text.rfind('\n', at - 1),
+                 from = start == std::string::npos ? 0 : start + 1;
     return from < text.size() ? text.substr(from, text.find('\n', at) - from) : std::string("(end)");
   };
   return "local: " + line(a) + "\n  mount: " + line(b);
@@ -193,22 +260,28 @@ std::string tree_of(const std::string& root) {
 
 std::string TreeStress::run() {
   const auto end = std::chrono::steady_clock::now() + options_.time;
-  while (failure_.empty() && operations_ < options_.operations_max && std::chrono::steady_clock::now() < end) {
+  while (failure_.empty() && operations_ < options_.operations_max &&
+         std::chrono::steady_clock::now() < end) {
     const Operation operation = make();
     const std::string& mount = options_.mounts[random_() % options_.mounts.size()];
     const bool as_other = options_.other_user && random_() % 4 == 0;
-    const auto run = [&](const std::string& root) { return as_other ? in_child(operation, root) : carry_out(operation, root); };
+    const auto run = [&](const std::string& root) {
+      return as_other ? in_child(operation, root) : carry_out(operation, root);
+    };
     const std::string local = run(options_.local), mounted = run(mount);
     operations_++;
-    log_.push_back(std::to_string(operations_) + " " + (as_other ? "other's " : "") + describe(operation) + " through " + mount + ": " + local);
+    log_.push_back(std::to_string(operations_) + " " + (as_other ? "other's " : "") + describe(operation) +
+                   " through " + mount + ": " + local);
     if (log_.size() > kLogMax) log_.pop_front();
     if (local != mounted) failure_ = "answers differ\n  local: " + local + "\n  mount: " + mounted;
     if (failure_.empty() && operations_ % options_.compare_every == 0) compare_trees();
   }
   if (failure_.empty()) compare_trees();
   if (failure_.empty()) return {};
-  std::string out = failure_ + "\n(seed " + std::to_string(options_.seed) + ", operation " + std::to_string(operations_) + ")\n";
-  for (const std::string& line : log_) out += "  " + line.substr(0, 300) + "\n";
+  std::string out = failure_ + "\n(seed " + std::to_string(options_.seed) + ", operation " +
+                    std::to_string(operations_) + ")\n";
+  for (const std::string& line : log_)
+    out += "  " + line.substr(0, 300) + "\n";
   return out;
 }
 
@@ -216,29 +289,35 @@ void TreeStress::compare_trees() {
   const std::string local = tree_of(options_.local);
   for (const std::string& mount : options_.mounts) {
     const std::string mounted = tree_of(mount);
-    if (local != mounted) failure_ = "trees differ through " + mount + "\n  " + first_difference(local, mounted);
+    if (local != mounted)
+      failure_ = "trees differ through " + mount + "\n  " + first_difference(local, mounted);
   }
 }
 
-std::string TreeStress::name() { return std::string(1, static_cast<char>('a' + random_() % options_.names)); }
+std::string TreeStress::name() {
+  return std::string(1, static_cast<char>('a' + random_() % options_.names));
+}
 
 std::string TreeStress::path() {
   std::string out;
-  for (uint64_t depth = random_() % kDepthMax; depth > 0; depth--) out += name() + "/";
+  for (uint64_t depth = random_() % kDepthMax; depth > 0; depth--)
+    out += name() + "/";
   return out + name();
 }
 
 TreeStress::Operation TreeStress::make() {
   constexpr int kLikely[] = {kCreate, kMkdir, kMkdir, kRename, kRename, kExchange, kLink, kUnlink, kWrite};
   Operation out;
-  out.kind = random_() % 3 == 0 ? kLikely[random_() % std::size(kLikely)] : static_cast<int>(random_() % kKinds);
+  out.kind =
+      random_() % 3 == 0 ? kLikely[random_() % std::size(kLikely)] : static_cast<int>(random_() % kKinds);
   out.a = path(), out.b = path();
   out.number = random_();
   return out;
 }
 
 std::string TreeStress::describe(const Operation& operation) const {
-  const bool two = operation.kind == kRename || operation.kind == kRenameNoreplace || operation.kind == kExchange || operation.kind == kLink || operation.kind == kCopy;
+  const bool two = operation.kind == kRename || operation.kind == kRenameNoreplace ||
+                   operation.kind == kExchange || operation.kind == kLink || operation.kind == kCopy;
   return std::string(kNames[operation.kind]) + " " + operation.a + (two ? " " + operation.b : "");
 }
 
@@ -254,7 +333,8 @@ std::string TreeStress::in_child(const Operation& operation, const std::string& 
   ::close(ends[1]);
   std::string text;
   char part[4096];
-  for (ssize_t size; (size = ::read(ends[0], part, sizeof part)) > 0;) text.append(part, static_cast<size_t>(size));
+  for (ssize_t size; (size = ::read(ends[0], part, sizeof part)) > 0;)
+    text.append(part, static_cast<size_t>(size));
   ::close(ends[0]);
   ::waitpid(child, nullptr, 0);
   return text;
@@ -266,54 +346,90 @@ std::string TreeStress::carry_out(const Operation& operation, const std::string&
   const auto mode = static_cast<mode_t>(n & 07777);
   const char byte = static_cast<char>('A' + n % 26);
   switch (operation.kind) {
-    case kCreate: return answer(written(a, O_CREAT | O_EXCL | O_WRONLY, n % 50, 0, byte));
-    case kMkdir: return answer(::mkdir(a.c_str(), mode | 0700));
-    case kUnlink: return answer(::unlink(a.c_str()));
-    case kRmdir: return answer(::rmdir(a.c_str()));
-    case kRename: return answer(::rename(a.c_str(), b.c_str()));
-    case kRenameNoreplace: return answer(::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_NOREPLACE));
-    case kExchange: return answer(::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE));
-    case kLink: return answer(::link(a.c_str(), b.c_str()));
-    case kSymlink: return answer(::symlink(("t" + std::to_string(n % 1000)).c_str(), a.c_str()));
-    case kMknod: return answer(::mknod(a.c_str(), (n % 3 == 0 ? S_IFIFO : n % 3 == 1 ? S_IFSOCK : S_IFCHR) | 0644, makedev(1, 3)));
-    case kWrite: return answer(written(a, O_CREAT | O_RDWR, n % 9000, static_cast<off_t>(n / 9000 % 20000), byte));
-    case kAppend: return answer(written(a, O_WRONLY | O_APPEND, n % 500, 0, byte));
-    case kTruncate: return answer(::truncate(a.c_str(), static_cast<off_t>(n % 30000)));
-    case kChmod: return answer(::chmod(a.c_str(), mode | (options_.other_user ? 0 : 0700)));
-    case kChown: return answer(::lchown(a.c_str(), n % 3 ? options_.other_user : 0, n % 5 ? options_.other_user : 7));
+    case kCreate:
+      return answer(written(a, O_CREAT | O_EXCL | O_WRONLY, n % 50, 0, byte));
+    case kMkdir:
+      return answer(::mkdir(a.c_str(), mode | 0700));
+    case kUnlink:
+      return answer(::unlink(a.c_str()));
+    case kRmdir:
+      return answer(::rmdir(a.c_str()));
+    case kRename:
+      return answer(::rename(a.c_str(), b.c_str()));
+    case kRenameNoreplace:
+      return answer(::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_NOREPLACE));
+    case kExchange:
+      return answer(::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE));
+    case kLink:
+      return answer(::link(a.c_str(), b.c_str()));
+    case kSymlink:
+      return answer(::symlink(("t" + std::to_string(n % 1000)).c_str(), a.c_str()));
+    case kMknod:
+      return answer(::mknod(a.c_str(),
+                            (n % 3 == 0   ? S_IFIFO
+                             : n % 3 == 1 ? S_IFSOCK
+                                          : S_IFCHR) |
+                                0644,
+                            makedev(1, 3)));
+    case kWrite:
+      return answer(written(a, O_CREAT | O_RDWR, n % 9000, static_cast<off_t>(n / 9000 % 20000), byte));
+    case kAppend:
+      return answer(written(a, O_WRONLY | O_APPEND, n % 500, 0, byte));
+    case kTruncate:
+      return answer(::truncate(a.c_str(), static_cast<off_t>(n % 30000)));
+    case kChmod:
+      return answer(::chmod(a.c_str(), mode | (options_.other_user ? 0 : 0700)));
+    case kChown:
+      return answer(::lchown(a.c_str(), n % 3 ? options_.other_user : 0, n % 5 ? options_.other_user : 7));
     case kUtimens: {
-      const timespec times[2] = {{static_cast<time_t>(n % 2'000'000'000), 5}, {static_cast<time_t>(n / 3 % 2'000'000'000), 7}};
+      const timespec times[2] = {{static_cast<time_t>(n % 2'000'000'000), 5},
+                                 {static_cast<time_t>(n / 3 % 2'000'000'000), 7}};
       const long result = ::utimensat(AT_FDCWD, a.c_str(), times, AT_SYMLINK_NOFOLLOW);
-      struct stat found{};
+      struct stat found {};
       if (result < 0 || ::lstat(a.c_str(), &found) < 0) return answer(-1);
       return std::to_string(found.st_atim.tv_sec) + "/" + std::to_string(found.st_mtim.tv_sec);
     }
-    case kSetxattr: return answer(::lsetxattr(a.c_str(), n % 2 ? "user.x" : "trusted.x", std::to_string(n).data(), n % 10, static_cast<int>(n / 10 % 3)));
-    case kRemovexattr: return answer(::lremovexattr(a.c_str(), n % 2 ? "user.x" : "trusted.x"));
-    case kStat: return stat_of(a);
-    case kList: return list_of(a);
+    case kSetxattr:
+      return answer(::lsetxattr(a.c_str(), n % 2 ? "user.x" : "trusted.x", std::to_string(n).data(), n % 10,
+                                static_cast<int>(n / 10 % 3)));
+    case kRemovexattr:
+      return answer(::lremovexattr(a.c_str(), n % 2 ? "user.x" : "trusted.x"));
+    case kStat:
+      return stat_of(a);
+    case kList:
+      return list_of(a);
     case kReadlink: {
       char target[100] = {};
       return answer(::readlink(a.c_str(), target, sizeof target - 1)) + target;
     }
-    case kRead: return content_of(a);
+    case kRead:
+      return content_of(a);
     case kFallocate: {
       const int fd = ::open(a.c_str(), O_RDWR | O_NONBLOCK | O_NOFOLLOW);
-      constexpr int kModes[] = {0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_ZERO_RANGE};
-      const std::string out = fd < 0 ? answer(fd) : answer(::fallocate(fd, kModes[n % 4], static_cast<off_t>(n / 4 % 20000), static_cast<off_t>(1 + n / 9 % 9000)));
+      constexpr int kModes[] = {0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                FALLOC_FL_ZERO_RANGE};
+      const std::string out = fd < 0
+                                  ? answer(fd)
+                                  : answer(::fallocate(fd, kModes[n % 4], static_cast<off_t>(n / 4 % 20000),
+                                                       static_cast<off_t>(1 + n / 9 % 9000)));
       ::close(fd);
       return out;
     }
     case kTmpfile: {
       const int fd = ::open(a.c_str(), O_TMPFILE | O_RDWR, 0640);
       if (fd < 0) return answer(fd);
-      const std::string out = answer(::write(fd, "tmpfile", 7)) + answer(::linkat(AT_FDCWD, ("/proc/self/fd/" + std::to_string(fd)).c_str(), AT_FDCWD, b.c_str(), AT_SYMLINK_FOLLOW));
+      const std::string out = answer(::write(fd, "tmpfile", 7)) +
+                              answer(::linkat(AT_FDCWD, ("/proc/self/fd/" + std::to_string(fd)).c_str(),
+                                              AT_FDCWD, b.c_str(), AT_SYMLINK_FOLLOW));
       ::close(fd);
       return out;
     }
-    case kOpenUnlinked: return open_unlinked(a);
-    case kCopy: return copied(a, b, n);
-    default: return walked(a);
+    case kOpenUnlinked:
+      return open_unlinked(a);
+    case kCopy:
+      return copied(a, b, n);
+    default:
+      return walked(a);
   }
 }
 

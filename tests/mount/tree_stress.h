@@ -9,8 +9,8 @@
 
 namespace voldfs::test {
 
-// Random operations on a tree, each carried out on a local directory and on a volume, through one or several mounts by turns:
-// they must answer the same, and leave the same tree. One thread.
+// Random operations on a tree, each carried out on a local directory and on a volume, through one or several
+// mounts by turns: they must answer the same, and leave the same tree. One thread.
 class TreeStress {
  public:
   struct Options {
@@ -19,9 +19,9 @@ class TreeStress {
     uint64_t seed = 0;
     std::chrono::milliseconds time{1000};
     uint64_t operations_max = UINT64_MAX;
-    size_t names = 6;                 // of a directory
-    uint64_t compare_every = 200;     // operations
-    uint32_t other_user = 0;          // operations are this user's at times; 0: all are root's
+    size_t names = 6;              // of a directory
+    uint64_t compare_every = 200;  // operations
+    uint32_t other_user = 0;       // operations are this user's at times; 0: all are root's
   };
 
   explicit TreeStress(const Options& options) : options_(options), random_(options.seed) {}
@@ -33,8 +33,8 @@ class TreeStress {
  private:
   struct Operation {
     int kind = 0;
-    std::string a, b;       // paths in the tree
-    uint64_t number = 0;    // mode, size, flags
+    std::string a, b;     // paths in the tree
+    uint64_t number = 0;  // mode, size, flags
   };
 
   Operation make();
