@@ -90,6 +90,11 @@ void Node::note_attr(const BrickAttr& told) {
   brick_attrs_.push_back(told);
 }
 
+void Node::forget_attrs() {
+  std::lock_guard lock(mutex_);
+  for (BrickAttr& known : brick_attrs_) known.grant.end_ms = 0;
+}
+
 void Node::note_listing(Listing listing) {
   std::lock_guard lock(mutex_);
   listing_ = std::move(listing);

@@ -70,6 +70,8 @@ class Node : public std::enable_shared_from_this<Node> {
   void note_attr(const BrickAttr& told);
   // What the brick has told before is out of date.
   void forget_attr(Grant since);
+  // What all have told is: a change of the directory itself, of which no brick tells the outcome.
+  void forget_attrs();
   std::optional<BrickAttr> attr_of(uint16_t brick) const;
 
   // Whether what these grants tell of the directory may be kept: nothing newer is known, and no change by this mount is on its

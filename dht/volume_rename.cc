@@ -137,7 +137,17 @@ void note_moved(const Rename& rename, const wire::EntryBody& moved, const NodePt
     return;
   }
   auto entry = rename.volume.entry_from(moved, to, name, moved.dir.home);
-  if (entry) rename.volume.move_copies(entry->node, to, name, Id{}, rename.caller);
+  if (!entry) return;
+  rename.volume.move_copies(entry->node, to, name, Id{}, rename.caller);
+  entry->node->forget_attrs();  // its own change time is another
+}
+
+// The same after a transaction.
+void note_name(const Rename& rename, const Id& object, const NodePtr& to, std::string_view name) {
+  const NodePtr node = rename.volume.nodes.find(object);
+  if (!node) return;
+  node->set_name(to, name);
+  if (node->is_directory()) node->forget_attrs();
 }
 
 // Both names have one authority and it has the objects: one request, as a local rename(2).
@@ -190,9 +200,8 @@ Result<void> rename_across(Rename& rename, const std::optional<TreeLock>& lock) 
   if (auto committed = txn.commit(); !committed) return committed;
   txn.finish();
   if (victim.node) victim.node->set_removed(victim.attr);
-  if (NodePtr node = rename.volume.nodes.find(rename.source.object.id)) node->set_name(rename.to, rename.to_name);
-  if (!rename.exchange()) return {};
-  if (NodePtr node = rename.volume.nodes.find(rename.target.object.id)) node->set_name(rename.from, rename.name);
+  note_name(rename, rename.source.object.id, rename.to, rename.to_name);
+  if (rename.exchange()) note_name(rename, rename.target.object.id, rename.from, rename.name);
   return {};
 }
 
