@@ -597,11 +597,9 @@ auto both_ways(const std::vector<ParityCase>& cases) { return testing::Combine(t
 // Through the daemon, which is most of the way of a request.
 auto one_way(const std::vector<ParityCase>& cases) { return testing::Combine(testing::ValuesIn(cases), testing::Values(kWays[1])); }
 INSTANTIATE_TEST_SUITE_P(All, Parity, both_ways({std::begin(kCases), std::end(kCases)}), name_of);
-INSTANTIATE_TEST_SUITE_P(Times, Parity, one_way(kTimeCases), name_of);
 INSTANTIATE_TEST_SUITE_P(Permissions, Parity, one_way(kPermissionCases), name_of);
 INSTANTIATE_TEST_SUITE_P(Sticky, Parity, one_way(kStickyCases), name_of);
 INSTANTIATE_TEST_SUITE_P(Paths, ParitySlow, one_way(kPathCases), name_of);
-INSTANTIATE_TEST_SUITE_P(Opens, ParitySlow, one_way(kOpenCases), name_of);
 INSTANTIATE_TEST_SUITE_P(Renames, ParitySlow, one_way(kRenameCases), name_of);
 INSTANTIATE_TEST_SUITE_P(Xattrs, ParitySlow, one_way(kXattrCases), name_of);
 
