@@ -359,9 +359,9 @@ void Consensus::Impl::publish() {
   next.term = raft.current_term;
   next.last_index = raft_last_index(&raft);
   next.applied = raft_last_applied(&raft);
-  // A new leader learns which entries of former terms are committed by committing one of its own (libraft writes it).
-  const uint64_t agreed = next.leading ? next.last_index : raft_commit_index(&raft);
-  if (leader != 0 && next.applied == agreed) machine.caught_up();
+  // After a restart nobody knows yet which entries of former terms are committed: a leader learns it by committing one of its own
+  // (libraft writes it), the others from the leader. Until then the commit index tells of the past.
+  if (leader != 0 && next.applied == next.last_index) machine.caught_up();
   for (unsigned i = 0; i < raft.configuration.n; ++i) {
     const raft_server& server = raft.configuration.servers[i];
     const MemberRole role = server.role == RAFT_VOTER     ? MemberRole::kVoter

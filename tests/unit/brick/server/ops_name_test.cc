@@ -84,7 +84,7 @@ TEST_F(OpsName, Lookup_DirectoryThatWasPutByHand_IsAdoptedAsEpoch0) {
   ASSERT_EQ(0, ::mkdir((brick_ / "by-hand").c_str(), 0755));
   const auto entry = lookup("by-hand").body<wire::EntryBody>();
   EXPECT_EQ(0u, entry.dir.epoch);
-  EXPECT_EQ(wire::kRoleHome | wire::kRoleMember, entry.dir.role);
+  EXPECT_EQ(wire::kRoleHome | wire::kRoleMember | wire::kRoleFound, entry.dir.role);
   EXPECT_EQ(kRootId, entry.dir.parent);
   brick_.restart();
   EXPECT_EQ(entry.object.id, id_at("by-hand"));

@@ -158,9 +158,11 @@ TEST_F(OpsObjectTest, Setattr_OfADirectory_CountsAtHomeAndIsSetAtMembers) {
   const auto answer = brick_.call(Op::kSetattr, body);
   ASSERT_EQ(0, answer.status);
   EXPECT_EQ(before + 1, answer.body<wire::EntryBody>().dir.change);
-  body.change = before + 10, body.attr.mode = 0722;
-  EXPECT_EQ(before + 10, brick_.call(Op::kSetattr, body).body<wire::EntryBody>().dir.change);
-  body.change = before + 5, body.attr.mode = 0733;
+  body.change = before + 2, body.attr.mode = 0722;
+  EXPECT_EQ(before + 2, brick_.call(Op::kSetattr, body).body<wire::EntryBody>().dir.change);
+  body.change = before + 10;
+  EXPECT_EQ(wire::kDirBehind, brick_.call(Op::kSetattr, body).status) << "it has missed the ones before";
+  body.change = before + 1, body.attr.mode = 0733;
   const auto late = brick_.call(Op::kSetattr, body);
   EXPECT_EQ(0, late.status);
   EXPECT_EQ(0722u, late.body<wire::EntryBody>().attr.mode & 07777) << "an older change does not undo a newer one";
