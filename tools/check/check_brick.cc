@@ -209,13 +209,7 @@ unique_fd open_scanned(const BrickScan& scan, const ScannedDirectory& directory)
     const std::string path = "." + directory.path();
     return unique_fd(::openat(scan.root.get(), path.c_str(), kFlags | O_NOFOLLOW));
   }
-  auto names = list_names(scan.dot.get(), "parked");
-  for (size_t i = 0; names && i < names->size(); ++i) {
-    unique_fd fd(::openat(scan.dot.get(), ("parked/" + (*names)[i]).c_str(), kFlags));
-    auto id = fd ? store::get_id(fd.get()) : fail(ENOENT);
-    if (id && *id == directory.id) return fd;
-  }
-  return unique_fd();
+  return unique_fd(::openat(scan.dot.get(), directory.parked_path.c_str(), kFlags | O_NOFOLLOW));
 }
 
 }  // namespace

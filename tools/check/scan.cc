@@ -40,27 +40,31 @@ class Walk {
     ScannedDirectory& root = add_directory(nullptr, fd);
     read_directory(root, fd, 0);
   }
-  // What lies in .voldfs/parked: found by id, and otherwise nobody's.
+  // What lies in .voldfs/parked: directories there, and below them, are found by id, and are otherwise nobody's.
   void parked() {
-    auto names = list_names(scan_.dot.get(), "parked");
     unique_fd fd(::openat(scan_.dot.get(), "parked", kOpenDirectory));
-    if (!names || !fd) return;
-    for (const std::string& name : *names) {
-      scan_.find(Severity::kNote, "parked", "/.voldfs/parked/" + name, "was in the way of something and lies here");
-      unique_fd below(::openat(fd.get(), name.c_str(), kOpenDirectory));
-      if (!below) continue;
-      auto id = store::get_id(below.get());
-      if (!id) continue;
-      auto directory = std::make_unique<ScannedDirectory>();
-      directory->id = *id, directory->parked = true;
-      struct stat attr;
-      if (::fstat(below.get(), &attr) == 0) directory->inode = attr.st_ino;
-      scan_.directories_by_id[*id].push_back(directory.get());
-      scan_.directories.push_back(std::move(directory));
-    }
+    if (auto names = list_names(scan_.dot.get(), "parked"))
+      for (const std::string& name : *names)
+        scan_.find(Severity::kNote, "parked", "/.voldfs/parked/" + name, "was in the way of something and lies here");
+    if (fd) parked_below(fd.get(), "parked", 0);
   }
 
  private:
+  void parked_below(int fd, const std::string& path, unsigned depth) {
+    auto names = list_names(fd, ".");
+    if (!names || depth > kDepthMax) {
+      scan_.find(Severity::kError, "unreadable", "/.voldfs/" + path, "cannot be listed");
+      return;
+    }
+    for (const std::string& name : *names) {
+      unique_fd below(::openat(fd, name.c_str(), kOpenDirectory));
+      if (!below) continue;
+      ScannedDirectory& directory = add_directory(nullptr, below.get());
+      directory.parked = true, directory.parked_path = path + "/" + name;
+      parked_below(below.get(), directory.parked_path, depth + 1);
+    }
+  }
+
   ScannedDirectory& add_directory(const ScannedEntry* entry, int fd) {
     auto directory = std::make_unique<ScannedDirectory>();
     directory->entry = entry;

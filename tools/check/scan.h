@@ -47,10 +47,11 @@ struct ScannedDirectory {
   std::optional<wire::DirRecord> record;
   bool bad_record = false;
   uint64_t inode = 0;
-  bool parked = false;                    // lies in .voldfs/parked
+  bool parked = false;                    // lies below .voldfs/parked
+  std::string parked_path;                // then: where, from .voldfs
   std::vector<std::unique_ptr<ScannedEntry>> entries;
 
-  std::string path() const { return entry ? entry->path() : "/"; }
+  std::string path() const { return parked ? "/.voldfs/" + parked_path : entry ? entry->path() : "/"; }
   bool has_role(uint8_t role) const { return record && (record->role & role) != 0; }
 };
 

@@ -33,8 +33,7 @@ TEST_F(BrickLifeFault, Stop_EndsBricksAndMountsSayNotConnected_StartBringsAllBac
   const int open_file = ::open((mnt / "open").c_str(), O_CREAT | O_RDWR, 0600);
   ASSERT_EQ(::write(open_file, "before", 6), 6);
   cluster_.run(0, {"volume", "stop", "vol"});
-  EXPECT_EQ(pid(0), 0);
-  EXPECT_EQ(pid(1), 0);
+  EXPECT_TRUE(wait_until(kDeadlineMs, [&] { return pid(0) == 0 && pid(1) == 0; }));
   EXPECT_TRUE(wait_until(kDeadlineMs, [&] { return cluster_.run(1, {"volume", "info", "vol"}).find("Status: Stopped") != std::string::npos; }));
   // Nobody waits for a volume that is stopped.
   EXPECT_EQ(::open((mnt / "new").c_str(), O_CREAT | O_WRONLY, 0600), -1);
