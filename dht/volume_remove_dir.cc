@@ -199,7 +199,14 @@ bool remove_at_once(Volume::Impl& volume, const NodePtr& dir, std::string_view n
   const wire::DirRef parent{dir->id(), 0, dir->record().epoch, 0};
   const auto gone = volume.call(ordinal, removal_request(wire::RemovePhase::kWhole, parent, name, {}, txn), caller);
   if (!gone) return false;
-  if (const auto body = gone->body<wire::EntryBody>()) drop_backup(volume, body->dir, txn);
+  if (const auto body = gone->body<wire::EntryBody>()) {
+    drop_backup(volume, body->dir, txn);
+    if (const NodePtr victim = volume.nodes.find(body->object.id)) {
+      wire::Attr last = body->attr;
+      last.nlink = 0;
+      victim->set_removed(last);
+    }
+  }
   return true;
 }
 

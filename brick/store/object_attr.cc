@@ -185,8 +185,7 @@ Result<void> remove_user_xattr(Store& store, const Object& object, const std::st
   return counted(store, object, change, [&]() -> Result<void> {
     auto there = has_xattr(object, name);
     if (!there) return fail(there.error());
-    if (!*there) return fail(ENODATA);
-    before();
+    if (*there) before();  // what is not there may be removed all the same: an ACL
     return remove_xattr(object.fd(), name.c_str());
   });
 }

@@ -268,7 +268,8 @@ nlohmann::json MountedVolume::brick_status(size_t index) const {
   address.host = "127.0.0.1", address.port = bricks_[index].port, address.unix_socket = bricks_[index].unix_socket;
   client::ClientOptions options;
   options.volume = volume_;
-  const auto status = client::ask(address, options, wire::Op::kStatus);
+  auto status = client::ask(address, options, wire::Op::kStatus);
+  wait_until(kStartMs, [&] { return status || (status = client::ask(address, options, wire::Op::kStatus)); });  // it may have just come back
   if (!status) die("no status of a brick:\n" + logs());
   const auto* text = reinterpret_cast<const char*>(status->data());
   return nlohmann::json::parse(text, text + status->size());

@@ -128,7 +128,8 @@ TEST_P(StateLossFaultSlow, EachDamage_SetStopStartDelete_HoldEverywhere) {
   damage(kDamages[7]);
   expect_done({"volume", "start", "vol"}, "is already started");
   EXPECT_TRUE(wait_until(kDeadlineMs, [&] { return bricks_are(true); })) << cluster_.logs();
-  EXPECT_EQ(read_text(mnt / "kept"), "kept");
+  // The mount hears of the start after the bricks.
+  EXPECT_TRUE(wait_until(kDeadlineMs, [&] { return read_text(mnt / "kept") == "kept"; })) << cluster_.logs();
   cluster_.unmount(mnt);
   expect_done({"volume", "stop", "vol"}, "is not started");
   damage(kDamages[0]);
