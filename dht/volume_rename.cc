@@ -150,6 +150,12 @@ void note_name(const Rename& rename, const Id& object, const NodePtr& to, std::s
   if (node->is_directory()) node->forget_attrs();
 }
 
+// A directory that gave way shows its end to those who have it open.
+void note_replaced(const Rename& rename, const wire::EntryBody& replaced) {
+  if (replaced.kind != wire::EntryKind::kObject || replaced.type != wire::ObjectType::kDirectory) return;
+  if (const NodePtr node = rename.volume.nodes.find(replaced.object.id)) node->set_removed(replaced.attr);
+}
+
 // Both names have one authority and it has the objects: one request, as a local rename(2).
 Result<void> rename_here(Rename& rename, const std::optional<TreeLock>& lock) {
   const Id expected_target = rename.has_target ? rename.target.object.id : Id{};
@@ -236,6 +242,7 @@ Result<bool> rename_at_once(Rename& rename) {
   auto reply = send_rename(rename, ordinal, {}, {});
   if (reply) {
     note_moved(rename, reply->moved, rename.to, rename.to_name);
+    note_replaced(rename, reply->replaced);
     return true;
   }
   if (is_conflict(reply.error()) || reply.error().code == ENOTEMPTY) return false;

@@ -237,8 +237,15 @@ void Node::apply(uint64_t, std::string_view text) {
   if (const Json event = event_of(*before, command, result); !event.is_null()) tell(event.at("type"), event.at("data"), true);
 }
 
+// A log that begins anew comes in parts, and each looks whole. What this node knew before it tells how much there is to come; unless
+// the cluster has been taken back to an earlier state.
 void Node::caught_up() {
-  if (!std::exchange(live_, true)) publish();
+  if (live_) return;
+  constexpr int64_t kEarlierStateMs = 10'000;
+  if (behind_since_ms_ == 0) behind_since_ms_ = boottime_ms();
+  if (machine_.version < state()->version && boottime_ms() < behind_since_ms_ + kEarlierStateMs) return;
+  live_ = true;
+  publish();
 }
 
 std::string Node::snapshot() { return machine_.snapshot(); }

@@ -135,6 +135,7 @@ class Node : private StateMachine {
   // What the log has made so far; the log's thread alone, or change_log_ while there is no log. While a log is read again
   // from its beginning, this is the past, and state_ is what was known when the daemon ended.
   ClusterState machine_;
+  int64_t behind_since_ms_ = 0;               // as machine_: since when it has caught up with less than was known
   bool live_ = false;                         // as machine_: it has caught up once, and is published from then on
   std::atomic<bool> log_is_blank_{true};      // machine_ has no cluster yet
   bool stopping_ = false;                     // guarded by mutex_

@@ -292,9 +292,9 @@ TEST_F(MgmtVerbsTest, Doctor_NamesWhatIsWrong) {
   const std::string brick = nodes_[1].brick("vol-brick");
   ::kill(mgmt::brick_server(brick).value_or(0), SIGKILL);
   fs::rename(brick, brick + ".away");
-  EXPECT_TRUE(has(findings(nodes_[0], "directory is missing"), "Mount its disk"));
+  EXPECT_TRUE(eventually([&] { return has(findings(nodes_[0], "directory is missing"), "Mount its disk"); }));
   fs::create_directories(brick);
-  EXPECT_TRUE(has(findings(nodes_[0], "the directory is no brick"), "right disk"));
+  EXPECT_TRUE(eventually([&] { return has(findings(nodes_[0], "the directory is no brick"), "right disk"); }));
   fs::remove_all(brick);
   fs::rename(brick + ".away", brick);
   ASSERT_TRUE(eventually([&] { return mgmt::brick_server(brick).has_value(); }));
