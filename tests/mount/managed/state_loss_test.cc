@@ -116,7 +116,10 @@ TEST_P(StateLossFaultSlow, EachDamage_SetStopStartDelete_HoldEverywhere) {
     const std::string value = std::to_string(++round);
     expect_done({"volume", "set", "vol", "user.round", value}, "no such error");
     expect_all_equal();
-    EXPECT_THAT(cluster_.run(1 - speaker(), {"volume", "get", "vol", "user.round"}), HasSubstr(value));
+    EXPECT_TRUE(wait_until(kDeadlineMs, [&] {  // the damaged one is back among the others
+      const Output got = cluster_.ctl(1 - speaker(), {"volume", "get", "vol", "user.round"});
+      return got.code == 0 && got.out.find(value) != std::string::npos;
+    })) << cluster_.logs();
     // Nothing of it has touched a brick or the mount.
     EXPECT_EQ(cluster_.brick_pid(0, "vol"), bricks[0]);
     EXPECT_EQ(cluster_.brick_pid(1, "vol"), bricks[1]);
