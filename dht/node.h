@@ -16,6 +16,7 @@
 #include "brick/base/id.h"
 #include "brick/wire/types.h"
 #include "dht/grant.h"
+#include "dht/known_names.h"
 
 namespace voldfs::dht {
 
@@ -124,6 +125,13 @@ class Node : public std::enable_shared_from_this<Node> {
   };
   void note_listing(Listing listing);
   Listing listing() const;
+
+  // Directories that this mount has made: what is in them (known_names.h). Each operation that makes a name says so first.
+  void set_known_names(std::vector<Grant> grants);
+  void will_have(std::string_view name);
+  // The grants by which the name is known to be missing; empty: it is not known.
+  std::vector<Grant> grants_of_missing(std::string_view name) const;
+
   std::atomic<uint64_t> changes = 0;  // of the directory by this mount
 
   // Changes of the directory by this mount that the kernel has not heard the end of (Changing).
@@ -145,6 +153,7 @@ class Node : public std::enable_shared_from_this<Node> {
   std::unique_ptr<wire::DirRecord> record_;   // guarded by mutex_; directories alone
   std::vector<BrickAttr> brick_attrs_;        // guarded by mutex_; directories alone, by no order
   Listing listing_;                           // guarded by mutex_; directories alone
+  std::unique_ptr<KnownNames> known_names_;   // guarded by mutex_; directories alone
   uint64_t durable_change_ = 0;               // guarded by mutex_: one above the change that is durable; 0: the name is not
   std::unique_ptr<wire::Attr> removed_;       // guarded by mutex_; directories alone
   std::shared_ptr<Durability> durability_;    // guarded by mutex_; files alone

@@ -16,13 +16,20 @@ void RecentNames::note(const NodePtr& dir, std::string_view name, std::optional<
   entries_[slot_of(dir->id(), name)] = std::move(entry);
 }
 
+void RecentNames::forget(const NodePtr& dir, std::string_view name) {
+  std::lock_guard lock(mutex_);
+  Entry& entry = entries_[slot_of(dir->id(), name)];
+  if (entry.dir == dir->id() && entry.name == name) entry = {};
+}
+
 std::optional<std::optional<Resolved>> RecentNames::find(const Grants& grants, const NodePtr& dir, std::string_view name) const {
   Grant grant;
   std::optional<Resolved> found;
   {
     std::lock_guard lock(mutex_);
     const Entry& entry = entries_[slot_of(dir->id(), name)];
-    if (entry.dir != dir->id() || entry.name != name || entry.changes != dir->changes.load()) return std::nullopt;
+    if (entry.dir != dir->id() || entry.name != name) return std::nullopt;
+    if (!entry.found && entry.changes != dir->changes.load()) return std::nullopt;
     grant = entry.grant, found = entry.found;
   }
   if (Grants::Delivery(grants).seconds(dir->id(), {&grant, 1}) == 0) return std::nullopt;

@@ -70,8 +70,8 @@ wire::Request mark_request(wire::Op op, const wire::DirRef& dir, const Id& txn, 
   return wire::Request(op, wire::MarkBody{dir, txn, authority, expected}, name);
 }
 
-// The file's physical place follows its name. From then on it is found by path too.
-Result<void> settle_file(Volume::Impl& volume, const Txn& txn, const NodePtr& to, const Caller& caller) {
+// The file's physical place follows its name. From then on it is found by path too. True: the old name has gone with it.
+Result<bool> settle_file(Volume::Impl& volume, const Txn& txn, const NodePtr& to, const Caller& caller) {
   const uint16_t brick = volume.ordinal_of(txn.record.object.brick);
   wire::SettleBody body{};
   body.object = {txn.record.object.object, txn.record.object.handle};
@@ -79,10 +79,13 @@ Result<void> settle_file(Volume::Impl& volume, const Txn& txn, const NodePtr& to
   body.to_dir = to->id();
   if (txn.record.replaced.brick == txn.record.object.brick) body.replaced = txn.record.replaced.object;
   body.txn = txn.record.txn;
-  return done_or(volume.call_dir(
+  const auto settled = volume.call_dir(
       brick, to, IfAbsent::kMaterialize,
       [&](const wire::DirRef&) { return wire::Request(wire::Op::kSettle, body, txn.old_name, txn.new_name); },
-      caller));
+      caller);
+  if (auto done = done_or(settled); !done) return fail(done.error());
+  const auto entry = settled ? settled->body<wire::EntryBody>() : fail(ENOENT);
+  return entry && entry->existed;
 }
 
 // The object that a name led to before goes where it is, if that is not where the commit took it away.
@@ -120,14 +123,17 @@ Result<void> finish_rename(Volume::Impl& volume, const Txn& txn, const Caller& c
   if (!from && from.error().code != ENOENT) return fail(from.error());
   // What was replaced goes first: a directory's place must be free for the one that comes.
   if (auto done = remove_replaced(volume, txn, *to, caller); !done) return done;
+  bool has_left = false;
   if (txn.record.object.type == wire::ObjectType::kDirectory) {
     if (auto done = volume.move_directory(txn.record.object.object, *to, txn.new_name, txn.record.txn, caller);
         !done && !is_done_already(done.error()))
       return done;
-  } else if (auto done = settle_file(volume, txn, *to, caller); !done) {
-    return done;
+  } else {
+    auto settled = settle_file(volume, txn, *to, caller);
+    if (!settled) return fail(settled.error());
+    has_left = *settled;
   }
-  if (from)
+  if (from && !has_left)
     if (auto done = leave(volume, *from, txn, caller); !done) return done;
   return record == Record::kGoes ? finish(volume, txn, caller) : Result<void>{};
 }

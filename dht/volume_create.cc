@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "dht/open_file.h"
+#include "dht/recent_names.h"
 #include "dht/transaction.h"
 
 namespace voldfs::dht {
@@ -22,6 +23,7 @@ wire::ObjectType type_of(uint32_t mode) {
 Result<Entry> make_object(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Id& id,
                           wire::ObjectType type, const MakeDirRequest& make, const Caller& caller) {
   if (auto good = wire::check_name(name); !good) return fail(good.error());
+  dir->will_have(name);
   if (dir->record().epoch == 0) {
     auto there = resolve(volume, dir, name, caller);
     if (there) return fail(EEXIST);
@@ -99,6 +101,7 @@ Result<Created> Volume::create(const NodePtr& dir, std::string_view name, uint32
                                const Caller& caller) {
   Impl& impl = *impl_;
   if (auto good = wire::check_name(name); !good) return fail(good.error());
+  dir->will_have(name);
   const Id id = Id::random();
   const auto make = [&](const wire::DirRef& ref) {
     return wire::Request(wire::Op::kCreate, wire::CreateBody{ref, id, mode, flags}, name);
@@ -131,6 +134,8 @@ Result<Created> Volume::create(const NodePtr& dir, std::string_view name, uint32
       if (!body) return fail(body.error());
       auto entry = impl.entry_from(*body, dir, name, asked, grant_of(*reply));
       if (!entry) return fail(entry.error());
+      if (asked == impl.hashed(dir, name))  // otherwise the name is a stub
+        impl.recent_names->note(dir, name, resolved_from(*body, asked), grant_of(*reply), 0);
       const Grant grant = attr_grant_of(*reply, body->attr);
       if (!body->existed) entry->node->note_no_capability(grant);
       if (reply->descriptor && body->existed) impl.opened_for_mapping(asked, *reply, entry->node->id(), flags);

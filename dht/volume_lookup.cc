@@ -24,16 +24,6 @@ bool is_name(const wire::EntryBody& body, uint16_t asked) {
   return body.kind == wire::EntryKind::kStub || body.type != wire::ObjectType::kDirectory || body.dir.home == asked;
 }
 
-Resolved resolved_from(const wire::EntryBody& body, uint16_t asked) {
-  Resolved found;
-  found.authority = asked;
-  found.body = body;
-  found.type = body.type;
-  found.object = body.object;
-  found.brick = body.type == wire::ObjectType::kDirectory && body.dir.home != 0 ? body.dir.home : asked;
-  return found;
-}
-
 // A directory's name while its authority is down, from the brick that has its copy.
 Result<Resolved> ask_backup(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller) {
   const wire::DirRecord record = dir->record();
@@ -122,6 +112,16 @@ Result<bool> resolve_mark(Volume::Impl& volume, const NodePtr& dir, std::string_
 }
 
 }  // namespace
+
+Resolved resolved_from(const wire::EntryBody& body, uint16_t asked) {
+  Resolved found;
+  found.authority = asked;
+  found.body = body;
+  found.type = body.type;
+  found.object = body.object;
+  found.brick = body.type == wire::ObjectType::kDirectory && body.dir.home != 0 ? body.dir.home : asked;
+  return found;
+}
 
 Result<Resolved> resolve(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller,
                          Grant* missing) {
@@ -222,7 +222,32 @@ Result<Entry> Volume::Impl::lookup(const NodePtr& dir, std::string_view name, co
   return fail(EIO);  // a stub that leads to nothing: lost, but never "no such file"
 }
 
+namespace {
+
+// The word of whoever would be asked for the name that it is missing, without asking.
+std::optional<Grant> known_to_be_missing(const Volume::Impl& volume, const NodePtr& dir, std::string_view name) {
+  const std::vector<Grant> grants = dir->grants_of_missing(name);
+  if (grants.empty()) return std::nullopt;
+  const wire::DirRecord record = dir->record();
+  for (const uint16_t ordinal : volume.set_of(dir))
+    if (std::none_of(grants.begin(), grants.end(), [&](const Grant& grant) { return grant.brick == ordinal; }))
+      return std::nullopt;  // it has been made there since
+  if (Grants::Delivery(volume.grants).seconds(dir->id(), grants) == 0) return std::nullopt;
+  const uint16_t authority = volume.hashed(record, name);
+  const auto own = std::find_if(grants.begin(), grants.end(), [&](const Grant& grant) { return grant.brick == authority; });
+  return own != grants.end() ? *own : grants.front();  // home's, which it takes back before the set grows
+}
+
+}  // namespace
+
 Result<Entry> Volume::lookup(const NodePtr& dir, std::string_view name, const Caller& caller, Grant* missing) {
+  if (auto good = wire::check_name(name); !good) return fail(good.error());
+  const uint64_t changes = dir->changes.load();
+  if (const auto known = known_to_be_missing(*impl_, dir, name)) {
+    impl_->recent_names->note(dir, name, std::nullopt, *known, changes);
+    if (missing) *missing = *known;
+    return fail(ENOENT);
+  }
   return impl_->lookup(dir, name, caller, missing);
 }
 

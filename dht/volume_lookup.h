@@ -19,6 +19,9 @@ struct Resolved {
   bool is_directory() const { return type == wire::ObjectType::kDirectory; }
 };
 
+// A name's authority has the object itself.
+Resolved resolved_from(const wire::EntryBody& body, uint16_t asked);
+
 // One round trip to the authority, when nothing is in the way. ENOENT: the name does not exist.
 Result<Resolved> resolve(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller,
                          Grant* missing = nullptr);

@@ -75,11 +75,20 @@ void drop_copy(Volume::Impl& volume, const Birth& birth, const Caller& caller) {
     spdlog::info("stray_copy brick={} dir={} error={}", birth.backup, birth.record.id.hex(), gone.error().code);
 }
 
+// A new directory is empty until this mount makes a name in it, or one of the two bricks takes its word back: they may come to
+// have names as they are, and before another brick does, home's set grows.
+void note_empty(const NodePtr& dir, const Birth& birth, const wire::EntryBody& made, const Grant& home, const Grant& backup) {
+  if (made.existed || birth.record.epoch == 0) return;
+  if (birth.backup == 0) dir->set_known_names({home});
+  else if (backup.sequence != 0) dir->set_known_names({home, backup});
+}
+
 }  // namespace
 
 Result<Entry> Volume::mkdir(const NodePtr& dir, std::string_view name, uint32_t mode, const Caller& caller) {
   Impl& impl = *impl_;
   if (auto good = wire::check_name(name); !good) return fail(good.error());
+  dir->will_have(name);
   int waits = 0;
   for (int tries = 0; tries < kMkdirTriesMax;) {
     if (dir->record().epoch == 0) {
@@ -93,6 +102,7 @@ Result<Entry> Volume::mkdir(const NodePtr& dir, std::string_view name, uint32_t 
 
     Result<wire::Reply> home = fail(wire::kDirAbsent);
     int backup = EHOSTDOWN;  // 0: it has its copy
+    Grant backup_grant;
     if (birth->backup != 0 && dir->record().set.has(birth->home)) {
       const wire::DirRef ref = impl.dir_ref(dir);
       Caller quick = caller;
@@ -101,7 +111,7 @@ Result<Entry> Volume::mkdir(const NodePtr& dir, std::string_view name, uint32_t 
              return request_for(*birth, ordinal, ref, name, mode);
            }, quick)) {
         const int code = answer.status ? 0 : answer.status.error().code;
-        if (answer.ordinal == birth->backup) backup = code;
+        if (answer.ordinal == birth->backup) backup = code, backup_grant = grant_of(answer.reply);
         else if (code == 0) home = std::move(answer.reply);
         else home = fail(code);
       }
@@ -116,8 +126,10 @@ Result<Entry> Volume::mkdir(const NodePtr& dir, std::string_view name, uint32_t 
       if (!body) return fail(body.error());
       if (birth->backup != 0 && backup != 0)
         complete_backup(impl, dir, name, *birth, mode, Error(backup), caller);
-      auto entry = impl.entry_from(*body, dir, name, birth->home);
-      if (entry) entry->attr.nlink = 2;
+      auto entry = impl.entry_from(*body, dir, name, birth->home, grant_of(*home));
+      if (!entry) return entry;
+      entry->attr.nlink = 2;
+      note_empty(entry->node, *birth, *body, grant_of(*home), backup_grant);
       return entry;
     }
     if (birth->backup != 0 && backup == 0) drop_copy(impl, *birth, caller);

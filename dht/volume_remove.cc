@@ -1,5 +1,6 @@
 #include "dht/volume_remove.h"
 
+#include "dht/recent_names.h"
 #include "dht/settle.h"
 
 namespace voldfs::dht {
@@ -39,6 +40,7 @@ Result<void> unlink_stubbed(Volume::Impl& volume, const NodePtr& dir, std::strin
 Result<void> Volume::unlink(const NodePtr& dir, std::string_view name, const Caller& caller) {
   Impl& impl = *impl_;
   if (auto good = wire::check_name(name); !good) return good;
+  impl.recent_names->forget(dir, name);
   int waits = 0;
   for (int tries = 0; tries < kChangedStubsMax;) {
     auto gone = impl.call_name(dir, name, IfAbsent::kNoEntry,

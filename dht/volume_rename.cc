@@ -233,6 +233,21 @@ Result<void> rename_once(Rename& rename, bool fresh) {
   return here ? rename_here(rename, lock) : rename_across(rename, lock);
 }
 
+// What was remembered of the two names serves their rename and is old after it, whatever came of it.
+class RememberedNames {
+ public:
+  explicit RememberedNames(const Rename& rename) : rename_(rename) {}
+  ~RememberedNames() {
+    rename_.volume.recent_names->forget(rename_.from, rename_.name);
+    rename_.volume.recent_names->forget(rename_.to, rename_.to_name);
+  }
+  RememberedNames(const RememberedNames&) = delete;
+  RememberedNames& operator=(const RememberedNames&) = delete;
+
+ private:
+  const Rename& rename_;
+};
+
 // Most renames are of a file, to a name with the same authority (the rule of temporary names sees to that): the brick is asked
 // without a look first, and refuses what needs more.
 Result<bool> rename_at_once(Rename& rename) {
@@ -257,7 +272,9 @@ Result<void> Volume::rename(const NodePtr& from, std::string_view name, const No
   if (flags == (RENAME_NOREPLACE | RENAME_EXCHANGE)) return fail(EINVAL);
   if (auto good = wire::check_name(name); !good) return good;
   if (auto good = wire::check_name(to_name); !good) return good;
+  to->will_have(to_name);
   Rename rename{*impl_, from, name, to, to_name, flags, caller};
+  const RememberedNames remembered(rename);
   if (auto done = rename_at_once(rename); !done) return fail(done.error());
   else if (*done) return {};
 

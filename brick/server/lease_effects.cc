@@ -120,8 +120,11 @@ std::vector<LeaseItem> told_by(const wire::RequestView& request, wire::ReplyBuil
     case Op::kCreate:
     case Op::kMknod:
     case Op::kSymlink:
-    case Op::kMkdir:
     case Op::kLink: tell_entry(request, reply, telling); break;
+    case Op::kMkdir:  // and that the new directory is empty
+      tell_entry(request, reply, telling);
+      items.add(body_of<wire::EntryBody>(reply).object.id, kLeaseEntries);
+      break;
     case Op::kGetattr:
     case Op::kSetattr:
     case Op::kOpen:
@@ -190,8 +193,11 @@ std::vector<LeaseItem> changed_by(const wire::RequestView& request, const wire::
     case Op::kWrite:
     case Op::kFallocate:
     case Op::kSetxattr:
-    case Op::kRemovexattr:
-    case Op::kSettle: items.attr(object_of(request)); break;
+    case Op::kRemovexattr: items.attr(object_of(request)); break;
+    case Op::kSettle:
+      items.attr(object_of(request));
+      if (body_of<wire::EntryBody>(reply).existed) items.all(body_of<wire::SettleBody>(request).from_dir);
+      break;
     case Op::kCopyRange: items.attr(body_of<wire::CopyRangeBody>(request).to.id); break;
     case Op::kTxnCommit: {  // the reply has the record: whose name, and what it replaced
       const auto record = body_of<wire::TxnRecord>(reply);

@@ -149,16 +149,19 @@ Result<wire::EntryBody> make_directory(Store& store, const DirectoryPtr& parent,
                                        const BeforeChange& before, wire::EntryBody& met) {
   if (auto named = check_new_name(*parent, name); !named) return fail(named.error());
   if (auto checked = check_record(body.record); !checked) return fail(checked.error());
-  if (store.directories().has_tombstone(body.record.id)) return fail(wire::kDirRemoved);
   const bool home = is_home(body.record);
   // A copy leaves the parent's times alone, which takes that nobody else changes them meanwhile.
   EntriesGuard entries{{parent, !home}};
   auto lock = store.name_locks().name(parent->id(), name);
   if (parent->removed()) return fail(wire::kDirRemoved);
-  if (auto here = store.directories().find(body.record.id)) {
+  auto here = store.directories().find(body.record.id);
+  if (!here && here.error().code != wire::kDirAbsent) return fail(here.error());
+  if (here) {
     if (home && !is_home((*here)->record())) return fail(EEXIST);
     if (auto merged = merge(*here, body.record); !merged) return fail(merged.error());
-    return describe_directory(**here);
+    auto entry = describe_directory(**here);
+    if (entry) entry->existed = 1;  // others may know of it, and have made names in it
+    return entry;
   }
   auto free = vacate(store, *parent, name, met);
   if (!free && (home || free.error().code != EEXIST)) return fail(free.error());

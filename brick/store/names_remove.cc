@@ -158,7 +158,9 @@ Result<wire::EntryBody> settle_object(Store& store, const wire::SettleBody& body
   // The mark, if there is one, was of the old name.
   auto unmarked = remove_xattr_at((*to)->fd(), new_name.c_str(), kXattrLeaving);
   if (!unmarked && unmarked.error().code != ENODATA) return fail(unmarked.error());
-  return read_entry(store, **to, new_name);
+  auto entry = read_entry(store, **to, new_name);
+  if (entry) entry->existed = source->was_name;
+  return entry;
 }
 
 }  // namespace voldfs::store

@@ -302,7 +302,9 @@ TEST_F(MgmtVerbsTest, Doctor_NamesWhatIsWrong) {
   auto map = dht::VolumeMap::parse(run(nodes_[0], {"volume", "map", "vol"}));
   ASSERT_TRUE(map) << map.error();
   map->incarnation = map->parent_incarnation = Id::random();
-  ::kill(mgmt::brick_server(brick).value_or(0), SIGSTOP);
+  const auto server = mgmt::brick_server(brick);
+  ASSERT_TRUE(server.has_value()) << "no server of " << brick;
+  ::kill(*server, SIGSTOP);
   const std::string at = brick + "/.voldfs/map.json", kept = slurp(at);
   std::ofstream(at) << map->to_json();
   EXPECT_TRUE(has(findings(nodes_[0], "know nothing of each other"), "right one")) << ctl(nodes_[0], {"doctor"}).out;
