@@ -45,7 +45,7 @@ Explained<std::unique_ptr<Node>> Node::start(NodeOptions options) {
   // A cluster of one is ready when its daemon is.
   if (node->log_status().members.size() == 1) {
     std::unique_lock lock(node->mutex_);
-    node->wake_.wait_for(lock, kReadyTimeout, [&] { return !node->state_->cluster.is_none(); });
+    node->wake_.wait_for(lock, kReadyTimeout, [&] { return node->live_ && !node->state_->cluster.is_none(); });
   }
   return node;
 }
@@ -213,7 +213,7 @@ bool Node::leading() const { return log_status().leading; }
 
 Knowledge Node::knowledge() const {
   const ConsensusStatus status = log_status();
-  if (status.leader != 0) return {true, 0};
+  if (status.leader != 0 && live_) return {true, 0};
   return {false, status.led_until_ms == 0 ? -1 : boottime_ms() - status.led_until_ms};
 }
 
@@ -244,8 +244,12 @@ void Node::caught_up() {
   constexpr int64_t kEarlierStateMs = 10'000;
   if (behind_since_ms_ == 0) behind_since_ms_ = boottime_ms();
   if (machine_.version < state()->version && boottime_ms() < behind_since_ms_ + kEarlierStateMs) return;
-  live_ = true;
   publish();
+  {
+    const std::lock_guard lock(mutex_);
+    live_ = true;  // only now: what is shown as current is
+  }
+  wake_.notify_all();
 }
 
 std::string Node::snapshot() { return machine_.snapshot(); }

@@ -32,7 +32,7 @@ struct NodeOptions {
 
 // How much the answer of a read is worth.
 struct Knowledge {
-  bool led = false;     // a majority is in contact with a leader that this node follows
+  bool led = false;     // a majority is in contact with a leader that this node follows, and its log has been read to the end
   int64_t age_ms = 0;   // since that was so last; -1: not since this daemon started
 };
 
@@ -136,7 +136,7 @@ class Node : private StateMachine {
   // from its beginning, this is the past, and state_ is what was known when the daemon ended.
   ClusterState machine_;
   int64_t behind_since_ms_ = 0;               // as machine_: since when it has caught up with less than was known
-  bool live_ = false;                         // as machine_: it has caught up once, and is published from then on
+  std::atomic<bool> live_{false};             // it has caught up once, and is published from then on; written as machine_
   std::atomic<bool> log_is_blank_{true};      // machine_ has no cluster yet
   bool stopping_ = false;                     // guarded by mutex_
   std::mutex calling_;                        // held while changed_ or told_ runs; before mutex_

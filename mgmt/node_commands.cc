@@ -16,6 +16,7 @@ namespace {
 
 constexpr auto kCommitTimeout = std::chrono::seconds(10);
 constexpr auto kSeenTimeout = std::chrono::seconds(1);
+constexpr auto kShownTimeout = std::chrono::seconds(10);  // above what a log that begins anew may lag, Node::caught_up()
 constexpr int kForwardTimeoutMs = 12'000;
 constexpr int kElectionPatience = 4;     // election times that a change waits for a leader to be chosen
 constexpr int kProbeTimeoutMs = 3000;
@@ -34,8 +35,15 @@ Json Node::commit_here(Json command) {
   const Outcome outcome = future.wait_for(kCommitTimeout) == std::future_status::ready ? future.get() : Outcome::kUnknown;
   const auto id = Id::parse(command.value("id", ""));
   if (outcome == Outcome::kCommitted && id) {
-    const auto known = state();
-    if (const Json* result = known->result_of(*id)) return *result;
+    // Applied, but not shown yet while the log is still being read again.
+    Json result;
+    std::unique_lock lock(mutex_);
+    const bool shown = wake_.wait_for(lock, kShownTimeout, [&] {
+      const Json* found = state_->result_of(*id);
+      if (found) result = *found;
+      return found != nullptr;
+    });
+    if (shown) return result;
   }
   Json result = outcome == Outcome::kNotLeading
                     ? refusal("This node does not lead the cluster.")

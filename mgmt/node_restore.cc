@@ -103,11 +103,14 @@ Explained<Json> Node::restore_anew(ClusterState backup, const std::string& as) {
   if (auto opened = open_log(); !opened) return explain(opened.error());
   spdlog::warn("cluster begun anew from a backup cluster={} node={} version={}", me.cluster.uuid(), me.name, backup.version);
   const int64_t deadline = boottime_ms() + kBeginTimeoutMs;
-  while (log_is_blank_ && boottime_ms() < deadline) {
+  // Until this node shows it, not only until it is in the log: the next command is to see the new voters.
+  const auto shown = [&] { return state_->incarnation != backup.incarnation; };
+  bool done = false;
+  while (!done && boottime_ms() < deadline) {
     std::unique_lock lock(mutex_);
-    wake_.wait_for(lock, std::chrono::milliseconds(50));
+    done = wake_.wait_for(lock, std::chrono::milliseconds(50), shown);
   }
-  if (log_is_blank_) return explain("The log has been begun anew, and the backup is not in it yet: look at `voldctl volume list` in a moment.");
+  if (!done) return explain("The log has been begun anew, and the backup is not in it yet: look at `voldctl volume list` in a moment.");
   return Json{{"ok", true}, {"node", me.name}};
 }
 

@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -28,6 +29,16 @@ constexpr int64_t kFarewellMs = 300, kFarewellMaxMs = 3'000;
 // The version alone does not tell a volume from one that was made anew under its name.
 uint64_t source_of(const dht::VolumeMap& map) {
   return XXH3_64bits_withSeed(map.volume.bytes.data(), 16, map.version) ^ XXH3_64bits(map.incarnation.bytes.data(), 16);
+}
+
+bool is_brick(const std::string& path) { return ::access((path + "/.voldfs/brick.json").c_str(), F_OK) == 0; }
+
+// Tells a directory from what is seen in its place with another file system mounted, also after a reboot. Empty: there is none.
+std::string directory_identity(const std::string& path) {
+  struct stat st{};
+  struct statfs fs{};
+  if (::stat(path.c_str(), &st) != 0 || !S_ISDIR(st.st_mode) || ::statfs(path.c_str(), &fs) != 0) return "";
+  return std::to_string(st.st_ino) + " " + std::to_string(fs.f_fsid.__val[0]) + ":" + std::to_string(fs.f_fsid.__val[1]) + "\n";
 }
 
 }  // namespace
@@ -114,6 +125,8 @@ void Reconciler::write_maps(const ClusterState& state) {
   }
 }
 
+std::string Reconciler::prepared_path(const Id& brick) const { return node_.options().conf_dir + "/bricks/" + brick.uuid() + ".prepared"; }
+
 std::string Reconciler::conf_path(const Id& brick) const { return node_.options().conf_dir + "/bricks/" + brick.uuid() + ".conf"; }
 
 void Reconciler::run_bricks(const ClusterState& state) {
@@ -125,7 +138,7 @@ void Reconciler::run_bricks(const ClusterState& state) {
     for (const dht::BrickEntry& brick : volume->map.bricks) {
       if (volume->owners.at(brick.id) != me) continue;
       mine.insert(brick.id);
-      run_brick(state, *volume, brick);
+      run_brick(*volume, brick);
     }
   }
   remove_strays(maps, mine);
@@ -138,12 +151,14 @@ std::string Reconciler::conf_text(const Volume& volume, const dht::BrickEntry& b
   if (!brick.unix_socket.empty()) conf += "--unix=" + brick.unix_socket + "\n";
   if (node_.options().map_port) conf += "--map_port=" + std::to_string(node_.options().map_port) + "\n";
   if (const std::string log = supervisor_.log_of(brick.id); !log.empty()) conf += "--log_file=" + log + "\n";
-  if (!volume.ready.contains(brick.id)) conf += "--init\n";
+  // Not a moment longer than needed: whoever starts the brick next may find another disk there.
+  if (!volume.ready.contains(brick.id) && !is_brick(brick.path)) conf += "--init\n";
   return conf;
 }
 
-void Reconciler::run_brick(const ClusterState& state, const Volume& volume, const dht::BrickEntry& brick) {
-  write_derived(conf_path(brick.id), state.version, 0644, [&] { return conf_text(volume, brick); });
+void Reconciler::run_brick(const Volume& volume, const dht::BrickEntry& brick) {
+  const std::string conf = conf_text(volume, brick);
+  write_derived(conf_path(brick.id), XXH3_64bits(conf.data(), conf.size()), 0644, [&] { return conf; });
   std::string trouble;
   if (volume.map.started) {
     stopping_since_ms_.erase(brick.id);
@@ -152,7 +167,9 @@ void Reconciler::run_brick(const ClusterState& state, const Volume& volume, cons
     bring_down(volume, brick);
   }
   // The brick has been made, whether it runs or not. Without a majority: said again in the next pass.
-  if (!volume.ready.contains(brick.id) && ::access((brick.path + "/.voldfs/brick.json").c_str(), F_OK) == 0)
+  if (volume.ready.contains(brick.id))
+    ::unlink(prepared_path(brick.id).c_str());
+  else if (is_brick(brick.path) && node_.knowledge().led)
     node_.commit(new_command("brick-ready", {{"volume_id", volume.map.volume.uuid()}, {"brick", brick.id.uuid()}}));
   const std::lock_guard lock(mutex_);
   if (!trouble.empty() && troubles_[brick.id] != trouble) spdlog::error("brick down id={} reason=\"{}\"", brick.id.uuid(), trouble);
@@ -162,9 +179,9 @@ void Reconciler::run_brick(const ClusterState& state, const Volume& volume, cons
 // A sentence: why it is down.
 std::string Reconciler::bring_up(const Volume& volume, const dht::BrickEntry& brick) {
   const bool ready = volume.ready.contains(brick.id);
-  // Made once. Later a missing directory is an unmounted disk, which is said and not papered over.
-  if (!ready && ::mkdir(brick.path.c_str(), 0755) != 0 && errno != EEXIST)
-    return "Could not make " + brick.path + ": " + std::strerror(errno) + ".";
+  if (!ready) {
+    if (std::string trouble = prepare(brick); !trouble.empty()) return trouble;
+  }
   struct stat st{};
   if (::stat(brick.path.c_str(), &st) != 0) return "The brick directory " + brick.path + " is missing. Is its disk mounted?";
   if (ready && ::stat((brick.path + "/.voldfs").c_str(), &st) != 0)
@@ -172,6 +189,24 @@ std::string Reconciler::bring_up(const Volume& volume, const dht::BrickEntry& br
   const auto server = locks_.brick_server(brick.path);
   if (const auto up = supervisor_.keep_up(brick.id, server, brick.path, conf_path(brick.id)); !up) return up.error();
   return "";
+}
+
+// The directory of a brick that is not known to have been made yet. It is made at most once, and noted before anything is put into
+// it: later a missing one is an unmounted disk, which is said and not papered over; nor is what lies under the mount point then taken for it.
+std::string Reconciler::prepare(const dht::BrickEntry& brick) {
+  const std::string note = prepared_path(brick.id);
+  const auto prepared = read_file(note);
+  if (!prepared && prepared.error().code != ENOENT) return "Could not read " + note + ": " + std::strerror(prepared.error().code) + ".";
+  if (!prepared && ::mkdir(brick.path.c_str(), 0755) != 0 && errno != EEXIST)
+    return "Could not make " + brick.path + ": " + std::strerror(errno) + ".";
+  const std::string now = directory_identity(brick.path);
+  if (now.empty()) return "The brick directory " + brick.path + " is missing. Is its disk mounted?";
+  if (!prepared) {
+    const auto written = ensure_file(note, now, 0644);
+    return written ? "" : written.error();
+  }
+  if (now == *prepared || is_brick(brick.path)) return "";
+  return "The directory " + brick.path + " is not the one that was there when the volume was started first. Is its disk mounted? If it is to become the brick nevertheless: rm " + note;
 }
 
 void Reconciler::bring_down(const Volume& volume, const dht::BrickEntry& brick) {

@@ -18,6 +18,7 @@ namespace voldfs::mgmt {
 //   STATE/state.json                 the state, for readers when no daemon runs
 //   STATE/maps/VOLUME.json[.secret]  for mounts and bricks of this node
 //   CONF/bricks/ID.conf              flags of voldbrick
+//   CONF/bricks/ID.prepared          which directory was found or made for a brick that is to be made in it
 class Reconciler {
  public:
   Reconciler(Node& node, Supervisor::Options supervisor);
@@ -51,13 +52,15 @@ class Reconciler {
   void write_maps(const ClusterState& state);
   void write_state(const ClusterState& state);
   void run_bricks(const ClusterState& state);
-  void run_brick(const ClusterState& state, const Volume& volume, const dht::BrickEntry& brick);
+  void run_brick(const Volume& volume, const dht::BrickEntry& brick);
   std::string bring_up(const Volume& volume, const dht::BrickEntry& brick);
+  std::string prepare(const dht::BrickEntry& brick);
   void bring_down(const Volume& volume, const dht::BrickEntry& brick);
   std::string conf_text(const Volume& volume, const dht::BrickEntry& brick) const;
   void tell_bricks(const ClusterState& state);
   void remove_strays(const std::set<std::string>& maps, const std::set<Id>& bricks);
   std::string conf_path(const Id& brick) const;
+  std::string prepared_path(const Id& brick) const;
   static std::optional<Signature> signature_of(const std::string& path);
 
   Node& node_;

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -182,7 +183,7 @@ class MgmtNodes : public testing::Test {
 
   std::string top_;
   std::vector<Node> nodes_;
-  int calls_ = 0;
+  std::atomic<int> calls_ = 0;
   std::vector<std::string> flags_;
 };
 

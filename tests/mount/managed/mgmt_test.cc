@@ -28,6 +28,40 @@ TEST_F(MgmtFaultTest, One_FreshNode_IsAClusterWithoutSetup) {
   EXPECT_EQ(run(nodes_[0], {"volume", "list"}), kNone);
 }
 
+// A disk that goes away after a volume's first start, before its brick is known to have been made.
+TEST_F(MgmtFaultTest, One_DirectoryGoneBeforeTheBrickIsMade_IsSaidAndNotMadeAgain) {
+  add_flag("--voldbrick=/bin/false");
+  ASSERT_NO_FATAL_FAILURE(add_nodes(1));
+  create_volume("vol");
+  const std::string brick = nodes_[0].brick("vol-brick"), away = brick + ".away";
+  std::thread starter([&] { run(nodes_[0], {"volume", "start", "vol"}); });  // it waits for the brick, in vain
+  const auto status = [&] { return ctl(nodes_[0], {"volume", "status", "vol"}).out; };
+  const auto says = [&](const std::string& what) { return eventually([&] { return status().find(what) != std::string::npos; }); };
+  EXPECT_TRUE(says("ended with status 1")) << status();
+  fs::rename(brick, away);
+  EXPECT_TRUE(says("is missing. Is its disk mounted?")) << status();
+  EXPECT_FALSE(fs::exists(brick));
+  fs::create_directory(brick);  // the mount point
+  EXPECT_TRUE(says("is not the one that was there")) << status();
+  // With a daemon that could make it a brick.
+  starter.join();
+  kill_node(nodes_[0]);
+  flags_.clear();
+  ASSERT_NO_FATAL_FAILURE(start_node(nodes_[0]));
+  EXPECT_TRUE(says("is not the one that was there")) << status();
+  EXPECT_TRUE(fs::is_empty(brick));
+  fs::remove(brick);
+  fs::rename(away, brick);
+  EXPECT_TRUE(says(" Y ")) << status();
+  // Once that is agreed on, the note has served its time.
+  EXPECT_TRUE(eventually([&] {
+    for (const auto& file : fs::directory_iterator(nodes_[0].dir + "/etc/bricks")) {
+      if (file.path().extension() == ".prepared") return false;
+    }
+    return true;
+  }));
+}
+
 TEST_F(MgmtFaultTest, Two_FilesOfOneNodeRemoved_DeleteHoldsEverywhere) {
   for (const bool restart : {false, true}) {
     for (const char* lost : {"maps", "state.json", "everything"}) {

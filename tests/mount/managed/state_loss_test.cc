@@ -21,6 +21,12 @@ struct Damage {
   void (*apply)(const ManagedCluster& cluster, size_t node);
 };
 
+// At one stroke: the daemon that runs puts files back into a directory while it is being emptied.
+void take_away(const fs::path& path) {
+  const fs::path gone = path.parent_path().string() + ".gone";
+  fs::rename(path, gone);
+  fs::remove_all(gone);
+}
 void truncate_file(const fs::path& path) { fs::resize_file(path, fs::file_size(path) / 2); }
 void edit_file(const fs::path& path) {
   std::string text = read_text(path);
@@ -30,22 +36,22 @@ void edit_file(const fs::path& path) {
 }
 
 const Damage kDamages[] = {
-    {"the volume's files removed", [](const ManagedCluster& c, size_t n) { fs::remove_all(c.state(n) / "maps"); }},
+    {"the volume's files removed", [](const ManagedCluster& c, size_t n) { take_away(c.state(n) / "maps"); }},
     {"the volume's map cut off", [](const ManagedCluster& c, size_t n) { truncate_file(c.state(n) / "maps/vol.json"); }},
     {"the volume's map edited", [](const ManagedCluster& c, size_t n) { edit_file(c.state(n) / "maps/vol.json"); }},
     {"the state's copy removed", [](const ManagedCluster& c, size_t n) { fs::remove(c.state(n) / "state.json"); }},
     {"the state's copy edited", [](const ManagedCluster& c, size_t n) { edit_file(c.state(n) / "state.json"); }},
-    {"the log removed", [](const ManagedCluster& c, size_t n) { fs::remove_all(c.state(n) / "log"); }},
+    {"the log removed", [](const ManagedCluster& c, size_t n) { take_away(c.state(n) / "log"); }},
     {"the log cut off", [](const ManagedCluster& c, size_t n) {
        for (const auto& entry : fs::directory_iterator(c.state(n) / "log"))
          if (entry.file_size() > 1000) truncate_file(entry.path());
      }},
     {"everything removed", [](const ManagedCluster& c, size_t n) {
        for (const auto& entry : fs::directory_iterator(c.state(n)))
-         if (entry.path().filename() != "lock") fs::remove_all(entry.path());
+         if (entry.path().filename() != "lock") take_away(entry.path());
      }},
     {"the identity removed", [](const ManagedCluster& c, size_t n) { fs::remove(c.conf(n) / "node.json"); }},
-    {"the bricks' flags removed", [](const ManagedCluster& c, size_t n) { fs::remove_all(c.conf(n) / "bricks"); }},
+    {"the bricks' flags removed", [](const ManagedCluster& c, size_t n) { take_away(c.conf(n) / "bricks"); }},
 };
 
 // The whole state, as each node's daemon tells it; equal, or "" and they differ.
