@@ -8,6 +8,7 @@
 #include "mgmt/brick_link.h"
 #include "mgmt/brick_path.h"
 #include "mgmt/brick_questions.h"
+#include "mgmt/fault_point.h"
 #include "mgmt/metrics.h"
 #include "mgmt/options.h"
 #include "mgmt/secret.h"
@@ -47,8 +48,10 @@ Json Api::change(const Json& command) {
   if (const auto state = node_.state(); id) {
     if (const Json* before = state->result_of(*id)) return *before;
   }
+  fault_point("change.begin");
   if (op != "volume-create") return node_.commit(command);
   const auto planned = plan_create(command);
+  fault_point("create.planned");
   return planned ? node_.commit(*planned) : refusal(planned.error());
 }
 

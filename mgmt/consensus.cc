@@ -12,11 +12,10 @@
 #include "brick/base/clock.h"
 #include "mgmt/libraft.h"
 #include "mgmt/raft_transport.h"
-#include "mgmt/voter_memory.h"
+#include "mgmt/voter_io.h"
 
 // One thread runs a libuv loop with libraft in it; everything of libraft is touched there alone. Others hand it tasks.
-// What libraft makes durable passes through the raft_io functions wrapped here, which keep the second copy of it
-// (VoterMemory): after the log for what is added, before the log for what is taken away.
+// What libraft makes durable passes through VoterIo, which keeps a second copy of the promises in it.
 
 namespace voldfs::mgmt {
 
@@ -34,6 +33,7 @@ std::string address_of(uint64_t voter) { return "voter-" + std::to_string(voter)
 Outcome outcome_of(int status) {
   switch (status) {
     case 0: return Outcome::kCommitted;
+    case RAFT_NOSPACE: return Outcome::kNoSpace;
     case RAFT_LEADERSHIPLOST:
     case RAFT_SHUTDOWN:
     case RAFT_CANCELED: return Outcome::kUnknown;
@@ -67,25 +67,15 @@ struct Pending {
   Consensus::Done done;
 };
 
-// An append or a snapshot on its way to the disk.
-template <class Request, class Callback>
-struct Write {
-  Request own{};
-  Request* original = nullptr;
-  Callback done = nullptr;
-  void* owner = nullptr;
-  uint64_t last = 0;
-};
-using AppendWrite = Write<raft_io_append, raft_io_append_cb>;
 using Apply = struct raft_apply;
 using Transfer = struct raft_transfer;  // libraft has functions of the same names
-using SnapshotWrite = Write<raft_io_snapshot_put, raft_io_snapshot_put_cb>;
 
 }  // namespace
 
 struct Consensus::Impl {
   Impl(ConsensusOptions options_in, StateMachine& machine_in)
-      : options(std::move(options_in)), machine(machine_in), memory(options.memory_path) {}
+      : options(std::move(options_in)), machine(machine_in),
+        io({options.memory_path, options.cluster, options.voter, options.must_exist, options.cut_off}) {}
 
   const ConsensusOptions options;
   StateMachine& machine;
@@ -95,13 +85,10 @@ struct Consensus::Impl {
   uv_async_t wake{};
   uv_timer_t ticker{};
   std::unique_ptr<RaftTransport> transport;
-  raft_io io{}, inner{};
+  VoterIo io;
   raft_fsm fsm{};
   struct raft raft{};
   bool raft_open = false, stopping = false;
-  VoterMemory memory;
-  VoterMemory::Promise promise;
-  uint64_t appended = 0;  // last index handed to the disk
   LogFailure failure;
 
   std::thread thread;
@@ -110,15 +97,9 @@ struct Consensus::Impl {
   bool closed = false;                       // guarded by mutex: takes no more tasks
   ConsensusStatus status;                    // guarded by mutex
 
-  static Impl& of(raft_io* io) { return *static_cast<Impl*>(static_cast<struct raft*>(io->data)->data); }
-
   bool open();
   bool start_log();
   bool begin_alone();
-  void wrap_io();
-  int load(raft_term* term, raft_id* vote, raft_snapshot** snapshot, raft_index* start, raft_entry** entries, size_t* n);
-  bool check_promise();
-  void note();
   void make_machine();
   void run(std::promise<bool>& started);
   void close_loop();
@@ -137,104 +118,6 @@ struct Consensus::Impl {
     return false;
   }
 };
-
-// The wrapped raft_io: the second copy.
-
-int Consensus::Impl::load(raft_term* term, raft_id* vote, raft_snapshot** snapshot, raft_index* start, raft_entry** entries, size_t* n) {
-  const int failed = inner.load(&io, term, vote, snapshot, start, entries, n);
-  if (failed) return failed;
-  const uint64_t in_snapshot = *snapshot ? (*snapshot)->index : 0;
-  appended = std::max<uint64_t>(*start + *n - 1, in_snapshot);
-  promise = {options.cluster, options.voter, *term, *vote, appended};
-  if (!check_promise()) {
-    failure.forgotten = true;
-    std::snprintf(io.errmsg, sizeof io.errmsg, "the log knows less than this voter has promised");
-  } else {
-    note();
-  }
-  return 0;
-}
-
-void Consensus::Impl::note() {
-  if (!failure.forgotten) memory.save(promise);  // a log that lost something must not hide it
-}
-
-bool Consensus::Impl::check_promise() {
-  const auto promised = memory.load();
-  if (promised) return !VoterMemory::forgotten(*promised, promise);
-  // No second copy: the log itself counts, unless there is none either and there should be one.
-  return !(options.must_exist && promise.term == 0 && promise.last_index == 0);
-}
-
-void Consensus::Impl::wrap_io() {
-  inner = io;
-  io.load = [](raft_io* io, raft_term* term, raft_id* vote, raft_snapshot** snapshot, raft_index* start, raft_entry** entries, size_t* n) {
-    return of(io).load(term, vote, snapshot, start, entries, n);
-  };
-  io.set_term = [](raft_io* io, raft_term term) {
-    Impl& self = of(io);
-    if (const int failed = self.inner.set_term(io, term)) return failed;
-    if (term != self.promise.term) self.promise.vote = 0;
-    self.promise.term = term;
-    self.note();
-    return 0;
-  };
-  io.set_vote = [](raft_io* io, raft_id vote) {
-    Impl& self = of(io);
-    if (const int failed = self.inner.set_vote(io, vote)) return failed;
-    self.promise.vote = vote;
-    self.note();
-    return 0;
-  };
-  io.append = [](raft_io* io, raft_io_append* request, const raft_entry* entries, unsigned n, raft_io_append_cb done) {
-    Impl& self = of(io);
-    auto write = std::make_unique<AppendWrite>(AppendWrite{{}, request, done, &self, self.appended + n});
-    write->own.data = write.get();
-    const int failed = self.inner.append(io, &write->own, entries, n, [](raft_io_append* own, int status) {
-      const std::unique_ptr<AppendWrite> finished(static_cast<AppendWrite*>(own->data));
-      Impl& owner = *static_cast<Impl*>(finished->owner);
-      if (status == 0) {
-        owner.promise.last_index = std::max(owner.promise.last_index, std::min(finished->last, owner.appended));
-        owner.note();  // before anyone is told that the entries are durable
-      }
-      finished->done(finished->original, status);
-    });
-    if (failed) return failed;
-    self.appended = write->last;
-    static_cast<void>(write.release());  // its callback has it
-    return 0;
-  };
-  io.truncate = [](raft_io* io, raft_index index) {
-    Impl& self = of(io);
-    self.appended = index - 1;
-    self.promise.last_index = std::min<uint64_t>(self.promise.last_index, index - 1);
-    self.note();
-    return self.inner.truncate(io, index);
-  };
-  io.snapshot_put = [](raft_io* io, unsigned trailing, raft_io_snapshot_put* request, const raft_snapshot* snapshot,
-                       raft_io_snapshot_put_cb done) {
-    Impl& self = of(io);
-    auto write = std::make_unique<SnapshotWrite>(SnapshotWrite{{}, request, done, &self, snapshot->index});
-    write->own.data = write.get();
-    if (trailing == 0) {  // installed from the leader: the log starts anew behind it
-      self.appended = snapshot->index;
-      self.promise.last_index = std::min<uint64_t>(self.promise.last_index, snapshot->index);
-      self.note();
-    }
-    const int failed = self.inner.snapshot_put(io, trailing, &write->own, snapshot, [](raft_io_snapshot_put* own, int status) {
-      const std::unique_ptr<SnapshotWrite> finished(static_cast<SnapshotWrite*>(own->data));
-      Impl& owner = *static_cast<Impl*>(finished->owner);
-      if (status == 0) {
-        owner.promise.last_index = std::max(owner.promise.last_index, finished->last);
-        owner.note();
-      }
-      finished->done(finished->original, status);
-    });
-    if (failed) return failed;
-    static_cast<void>(write.release());
-    return 0;
-  };
-}
 
 void Consensus::Impl::make_machine() {
   fsm.version = 2;
@@ -323,9 +206,10 @@ bool Consensus::Impl::start_log() {
   raft_set_capacity_threshold(&raft, kCapacityMinKiB);
   raft_seed(&raft, static_cast<unsigned>(options.voter ^ static_cast<uint64_t>(boottime_ms())));
   if ((options.bootstrap || options.recover) && !begin_alone()) return false;
-  wrap_io();
+  io.wrap();
   if (const int failed = raft_start(&raft)) return fail_with("The log could not be read", failed, raft_errmsg(&raft));
-  if (failure.forgotten) {
+  if (io.forgotten()) {
+    failure.forgotten = true;
     failure.sentence = "The log in " + options.directory + " knows less than this node has promised to its peers.";
     return false;
   }

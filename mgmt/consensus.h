@@ -11,8 +11,8 @@
 #include "brick/base/id.h"
 #include "brick/base/result.h"
 
-// The replicated log, behind a narrow interface. consensus.cc and raft_transport.cc are the only files that know
-// libraft and libuv.
+// The replicated log, behind a narrow interface. consensus.cc, voter_io.cc and raft_transport.cc are the only files that
+// know libraft and libuv.
 namespace voldfs::mgmt {
 
 // What the log is applied to. Called on the log's thread alone.
@@ -46,6 +46,8 @@ struct ConsensusOptions {
   std::function<std::optional<Endpoint>(uint64_t voter)> resolve;
   // Voters that are refused: they lost their memory, or left.
   std::function<bool(uint64_t voter)> refuse;
+  // For tests: whom no message reaches. Null: all are reached.
+  std::function<bool(uint64_t voter)> cut_off;
 };
 
 enum class MemberRole { kVoter, kStandby, kSpare };
@@ -66,6 +68,7 @@ struct ConsensusStatus {
 enum class Outcome {
   kCommitted,
   kNotLeading,  // nothing happened
+  kNoSpace,     // nothing happened: the log's file system is full
   kUnknown,     // it may have happened, or may yet: ask again with the same command id
 };
 

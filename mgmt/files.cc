@@ -10,6 +10,7 @@
 
 #include "brick/base/id.h"
 #include "brick/base/unique_fd.h"
+#include "mgmt/fault_point.h"
 
 namespace voldfs::mgmt {
 
@@ -44,6 +45,7 @@ Explained<void> write_file(const std::string& path, std::string_view content, mo
   const std::string temporary = path + "." + Id::random().hex().substr(0, 8) + ".tmp";
   unique_fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
   if (!fd) return failed("create", temporary);
+  fault_point_of_file(path, "created");
   const auto undo = [&](const char* what) {
     auto error = failed(what, temporary);
     ::unlink(temporary.c_str());
@@ -55,7 +57,9 @@ Explained<void> write_file(const std::string& path, std::string_view content, mo
     return undo("write");
   }
   if (::fsync(fd.get()) != 0) return undo("flush");
+  fault_point_of_file(path, "written");
   if (::rename(temporary.c_str(), path.c_str()) != 0) return undo("put in place");
+  fault_point_of_file(path, "renamed");
   const std::string parent = std::filesystem::path(path).parent_path();
   const unique_fd directory(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory || ::fsync(directory.get()) != 0) return failed("flush", parent);

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "brick/base/unique_fd.h"
+#include "mgmt/fault_point.h"
 #include "mgmt/secret.h"
 
 namespace voldfs::mgmt {
@@ -160,6 +161,7 @@ Explained<std::unique_ptr<HttpServer>> HttpServer::on_tcp(const std::string& add
 
 Explained<HttpReply> http_call(const HttpTarget& target, const std::string& method, const std::string& path,
                                const std::string& body, int timeout_ms) {
+  if (target.unix_socket.empty() && cut_off(target.address)) return explain("No answer from voldmgmt at " + target.address + " (a test has cut the way).");
   std::unique_ptr<httplib::ClientImpl> client;
   if (!target.unix_socket.empty())
     client = std::make_unique<UnixClient>(target.unix_socket);

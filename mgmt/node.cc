@@ -8,6 +8,7 @@
 
 #include "brick/base/clock.h"
 #include "mgmt/events.h"
+#include "mgmt/fault_point.h"
 #include "mgmt/files.h"
 #include "mgmt/secret.h"
 
@@ -99,6 +100,10 @@ ConsensusOptions Node::log_options(const Identity& identity) const {
   options.heartbeat_ms = std::max(20u, options_.election_ms / 10);
   options.resolve = [this](uint64_t voter) { return resolve(voter); };
   options.refuse = [this](uint64_t voter) { return state()->retired.contains(voter); };
+  options.cut_off = [this](uint64_t voter) {
+    const auto endpoint = resolve(voter);
+    return endpoint && cut_off(endpoint->address);
+  };
   return options;
 }
 
@@ -229,10 +234,12 @@ void Node::apply(uint64_t, std::string_view text) {
   const Json command = Json::parse(text, nullptr, false);
   const auto before = state();  // as machine_ is, once it is live
   const uint64_t version = machine_.version;
+  fault_point(live_ ? "apply.begin" : "replay.begin");
   const Json result = machine_.apply(command);
   log_is_blank_ = machine_.cluster.is_none();
   if (!live_) return;
   publish();
+  fault_point("apply.published");
   if (machine_.version == version) return;  // refused, or done before
   if (const Json event = event_of(*before, command, result); !event.is_null()) tell(event.at("type"), event.at("data"), true);
 }

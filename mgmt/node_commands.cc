@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "brick/base/clock.h"
+#include "mgmt/fault_point.h"
 #include "mgmt/node.h"
 #include "mgmt/secret.h"
 
@@ -31,8 +32,10 @@ Json Node::commit_here(Json command) {
   if (!running) return refusal("The node is changing its part in the cluster. Try again in a moment.");
   auto done = std::make_shared<std::promise<Outcome>>();
   auto future = done->get_future();
+  fault_point("commit.begin");
   running->propose(command.dump(), [done](Outcome outcome) { done->set_value(outcome); });
   const Outcome outcome = future.wait_for(kCommitTimeout) == std::future_status::ready ? future.get() : Outcome::kUnknown;
+  fault_point("commit.answered");
   const auto id = Id::parse(command.value("id", ""));
   if (outcome == Outcome::kCommitted && id) {
     // Applied, but not shown yet while the log is still being read again.
@@ -45,6 +48,9 @@ Json Node::commit_here(Json command) {
     });
     if (shown) return result;
   }
+  if (outcome == Outcome::kNoSpace)
+    return refusal("Nothing was changed: on " + identity().name + ", which leads the cluster, the file system of " + options_.state_dir +
+                   " is full. Make room there, or stop voldmgmt on it so that another node leads.");
   Json result = outcome == Outcome::kNotLeading
                     ? refusal("This node does not lead the cluster.")
                     : refusal("The cluster lost its leader while it took the change: the change has happened, or not, on all nodes alike. "
@@ -64,7 +70,9 @@ Json Node::commit(Json command) {
       Json result = commit_here(command);
       if (!result.value("not_leading", false)) return result;
     } else if (const Peer* leader = status.leader ? known->peer_of_voter(status.leader) : nullptr) {
+      fault_point("forward.begin");
       auto result = call_peer(*leader, "POST", "/v1/local/commit", command, kForwardTimeoutMs);
+      fault_point("forward.answered");
       if (result && !result->value("not_leading", false)) {
         // Who asks this node what it has just done here is to see it.
         const uint64_t version = result->value("version", uint64_t{0});
@@ -166,11 +174,16 @@ Explained<Json> Node::probe(const Probe& probe) {
     if (!known->retired.contains(other.voter)) contacts.push_back(peer_to_json(other));
   }
   if (contacts.empty()) return explain("This node's own cluster is not ready yet. Try again in a moment.");
+  // One that was a member once, and is none any more, begins anew; its old vote is refused.
+  const Peer* member = known->peer(peer->id);
+  const bool anew = !member || known->retired.contains(member->voter);
+  peer->voter = random_voter();  // for the plan; it says itself which one it takes
   auto command = plan_probe(probe, *peer);
   if (!command) return explain(command.error());
-  auto joined = ask_probed(probe, key, {{"step", "join"}, {"cluster", me.cluster.uuid()}, {"incarnation", me.incarnation.uuid()},
+  auto joined = ask_probed(probe, key, {{"step", "join"}, {"anew", anew}, {"cluster", me.cluster.uuid()}, {"incarnation", me.incarnation.uuid()},
                                         {"secret", to_hex(secret)}, {"contacts", std::move(contacts)}, {"peer", peer_to_json(*peer)}});
   if (!joined) return explain(joined.error());
+  fault_point("probe.joined");
   peer->voter = joined->at("voter").get<uint64_t>();
   (*command)["peer"] = peer_to_json(*peer);
   Json result = commit(*command);
@@ -200,8 +213,9 @@ Explained<Json> Node::answer_probe(const Json& request) {
   const std::lock_guard change(change_log_);
   Identity me = identity();
   const auto known = state();
-  const bool member = me.cluster == *cluster && me.standing == Identity::Standing::kMember;
-  if (!member) {
+  const bool member = me.cluster == *cluster && me.standing == Identity::Standing::kMember && !body.value("anew", false);
+  const bool left = !known->cluster.is_none() && !known->peer(me.node);  // it was detached, and knows
+  if (!member && !left && me.cluster != *cluster) {
     const bool waiting = me.standing == Identity::Standing::kJoining && known->peers.empty();
     if (!waiting && (known->peers.size() > 1 || !known->volumes.empty()))
       return explain("The node " + me.name + " is part of another cluster, with " + std::to_string(known->peers.size()) + " peers and " +
@@ -228,9 +242,12 @@ Explained<Json> Node::answer_probe(const Json& request) {
     me.contacts[peer->voter] = {peer->address, peer->raft_port};
     me.contact_api_ports[peer->voter] = peer->api_port;
   }
+  fault_point("join.begin");
   static_cast<void>(close_log());
   if (auto aside = set_log_aside("former"); !aside) return explain(aside.error());
+  fault_point("join.aside");
   if (auto saved = save(me); !saved) return explain(saved.error());
+  fault_point("join.saved");
   if (auto saved = save_secret(*secret); !saved) return explain(saved.error());
   {
     const std::lock_guard lock(mutex_);

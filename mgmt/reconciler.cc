@@ -12,6 +12,7 @@
 
 #include "brick/base/clock.h"
 #include "mgmt/brick_link.h"
+#include "mgmt/fault_point.h"
 #include "mgmt/files.h"
 
 namespace voldfs::mgmt {
@@ -86,9 +87,13 @@ void Reconciler::pass() {
   locks_ = HeldLocks::look();
   if (state->cluster.is_none()) return;  // knows nothing yet: nothing is wrong, nothing is stray
   write_state(*state);
+  fault_point("pass.state");
   write_maps(*state);
+  fault_point("pass.maps");
   run_bricks(*state);
+  fault_point("pass.bricks");
   tell_bricks(*state);
+  fault_point("pass.told");
 }
 
 std::optional<Reconciler::Signature> Reconciler::signature_of(const std::string& path) {
@@ -202,6 +207,7 @@ std::string Reconciler::prepare(const dht::BrickEntry& brick) {
   const std::string now = directory_identity(brick.path);
   if (now.empty()) return "The brick directory " + brick.path + " is missing. Is its disk mounted?";
   if (!prepared) {
+    fault_point("brick.directory");
     const auto written = ensure_file(note, now, 0644);
     return written ? "" : written.error();
   }

@@ -12,6 +12,7 @@
 #include <fstream>
 
 #include "brick/base/clock.h"
+#include "mgmt/fault_point.h"
 #include "mgmt/files.h"
 
 namespace voldfs::mgmt {
@@ -88,6 +89,7 @@ Explained<void> Supervisor::keep_up(const Id& id, std::optional<pid_t> server, c
                                                             : std::vector<std::string>{options_.program, "--flagfile=" + conf};
   const auto child = spawn(command, options_.systemd ? "/dev/null" : log);
   if (!child) return explain(child.error());
+  fault_point("brick.spawned");
   brick.child = *child;
   spdlog::info("brick started id={} path={} pid={}", id.uuid(), path, *child);
   return {};
@@ -105,6 +107,7 @@ bool Supervisor::bring_down(const Id& id, std::optional<pid_t> server, const std
   const pid_t pid = server.value_or(brick.child);
   if (brick.asked_ms == 0) {
     brick.asked_ms = now;
+    fault_point("brick.stopping");
     spdlog::info("brick stopping id={} path={} pid={}", id.uuid(), path, pid);
     if (options_.systemd) {
       static_cast<void>(spawn({"systemctl", "disable", "--now", "--no-block", "voldbrick@" + id.uuid() + ".service"}, "/dev/null"));

@@ -1,10 +1,8 @@
 #pragma once
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,10 +10,10 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "brick/base/unique_fd.h"
 #include "mgmt/supervisor.h"
 #include "tests/lib/managed.h"
 
@@ -39,23 +37,13 @@ bool eventually(Condition condition, std::chrono::seconds deadline = 30s) {
 
 inline std::string slurp(const std::string& path) { return read_text(path); }
 
-inline uint16_t free_port(const std::string& address) {
-  const unique_fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in name{};
-  name.sin_family = AF_INET;
-  ::inet_pton(AF_INET, address.c_str(), &name.sin_addr);
-  socklen_t size = sizeof name;
-  EXPECT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&name), size), 0);
-  EXPECT_EQ(::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&name), &size), 0);
-  return ntohs(name.sin_port);
-}
-
 class MgmtNodes : public testing::Test {
  protected:
   struct Node {
     std::string dir, address;
-    uint16_t api_port = 0, raft_port = 0, brick_port = 24200;
+    uint16_t api_port = 24107, raft_port = 24106, brick_port = 24200;  // nobody else's in the sandbox, and below what the kernel gives away
     pid_t pid = 0;
+    std::vector<std::string> wrapper;  // the command that runs its daemon, if not the daemon itself
     std::string state() const { return dir + "/var"; }
     std::string brick(const std::string& name) const { return dir + "/" + name; }
   };
@@ -83,13 +71,11 @@ class MgmtNodes : public testing::Test {
       Node node;
       node.address = "127.0.0." + std::to_string(nodes_.size() + 2);
       node.dir = top_ + "/" + std::to_string(nodes_.size() + 2);
-      node.api_port = free_port(node.address);
-      node.raft_port = free_port(node.address);
-      node.brick_port = free_port(node.address);
       fs::create_directories(node.dir + "/etc");
       // The same secret on all, as an operator would copy it.
       std::ofstream(node.dir + "/etc/secret") << std::string(64, 'a') << "\n";
       fs::permissions(node.dir + "/etc/secret", fs::perms::owner_read | fs::perms::owner_write);
+      if (wrap_) node.wrapper = wrap_(node);
       nodes_.push_back(node);
       start_node(nodes_.back());
     }
@@ -98,6 +84,26 @@ class MgmtNodes : public testing::Test {
   // Before add_nodes(): further flags of the daemons.
   void add_flag(const std::string& flag) { flags_.push_back(flag); }
 
+  // Before add_nodes(): the daemons heed fault points (mgmt/fault_point.h).
+  void with_fault_points() { fault_points_ = true; }
+  static std::string faults(const Node& node) { return node.dir + "/faults"; }
+  static void arm(const Node& node, const std::string& step) { std::ofstream(faults(node) + "/kill/" + step) << ""; }
+  static bool disarm(const Node& node, const std::string& step) { return fs::remove(faults(node) + "/kill/" + step); }
+  // The way between two nodes, in both directions.
+  static void cut(const Node& a, const Node& b) {
+    std::ofstream(faults(a) + "/cut/" + b.address) << "";
+    std::ofstream(faults(b) + "/cut/" + a.address) << "";
+  }
+  static void mend(const Node& a, const Node& b) {
+    fs::remove(faults(a) + "/cut/" + b.address);
+    fs::remove(faults(b) + "/cut/" + a.address);
+  }
+  // Whether the daemon has ended by itself.
+  static bool ended(Node& node) {
+    if (node.pid && ::waitpid(node.pid, nullptr, WNOHANG) == node.pid) node.pid = 0;
+    return node.pid == 0;
+  }
+
   void start_node(Node& node) {
     std::vector<std::string> arguments = {
         std::string(VOLDFS_BINARY_DIR) + "/voldmgmt", "--listen=" + node.address + ":" + std::to_string(node.api_port),
@@ -105,6 +111,11 @@ class MgmtNodes : public testing::Test {
         "--run_dir=" + node.dir + "/run", "--log_dir=" + node.dir + "/log",
         "--brick_manager=fork", "--map_port=0", "--election_ms=400", "--brick_port_first=" + std::to_string(node.brick_port)};
     arguments.insert(arguments.end(), flags_.begin(), flags_.end());
+    if (fault_points_) {
+      for (const char* part : {"/seen", "/kill", "/cut"}) fs::create_directories(faults(node) + part);
+      arguments.insert(arguments.begin(), {"/usr/bin/env", "VOLDFS_MGMT_FAULTS=" + faults(node)});
+    }
+    arguments.insert(arguments.begin(), node.wrapper.begin(), node.wrapper.end());
     node.pid = spawn(arguments, node.dir + "/daemon.log", node.dir + "/daemon.log");
     ASSERT_TRUE(eventually([&] {
       const Output output = ctl(node, {"volume", "list"});
@@ -185,6 +196,8 @@ class MgmtNodes : public testing::Test {
   std::vector<Node> nodes_;
   std::atomic<int> calls_ = 0;
   std::vector<std::string> flags_;
+  bool fault_points_ = false;
+  std::function<std::vector<std::string>(const Node&)> wrap_;  // before add_nodes(): what runs a node's daemon
 };
 
 }  // namespace voldfs::test

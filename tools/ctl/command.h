@@ -15,6 +15,7 @@ namespace voldfs::ctl {
 inline constexpr int kExitDone = 0;
 inline constexpr int kExitFailed = 1;  // the error is a sentence on stderr; with --json also {"error": SENTENCE} on stdout
 inline constexpr int kExitUsage = 2;
+inline constexpr int kExitInterrupted = 130;  // by Ctrl-C, while a change was under way; 128 + SIGINT, as the shell has it
 inline constexpr int kExitPartial = 3; // a read that could not be complete: no quorum, or a node that did not answer; see stderr
 
 // What a verb has to say: for people, and the same for programs.

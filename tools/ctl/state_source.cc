@@ -1,5 +1,6 @@
 #include "tools/ctl/state_source.h"
 
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -8,6 +9,7 @@
 #include <thread>
 
 #include "mgmt/brick_questions.h"
+#include "mgmt/fault_point.h"
 #include "mgmt/files.h"
 #include "mgmt/http.h"
 #include "mgmt/node.h"
@@ -114,13 +116,41 @@ Explained<Json> post(const Place& place, const std::string& path, const Json& bo
   return parsed(mgmt::http_call(target_of(place), "POST", path, body.dump(), timeout_ms));
 }
 
+namespace {
+
+// While a change is under way: who presses Ctrl-C is told what that means.
+class Interrupted {
+ public:
+  Interrupted() {
+    struct sigaction action{};
+    action.sa_handler = [](int) {
+      static constexpr char kText[] = "\nvoldctl: Interrupted. The change goes on without this command: it happens, or not, on all nodes alike. "
+                                      "Given again, the command says which.\n";
+      static_cast<void>(!::write(STDERR_FILENO, kText, sizeof kText - 1));
+      ::_exit(kExitInterrupted);
+    };
+    ::sigaction(SIGINT, &action, &before_);
+  }
+  ~Interrupted() { ::sigaction(SIGINT, &before_, nullptr); }
+  Interrupted(const Interrupted&) = delete;
+  Interrupted& operator=(const Interrupted&) = delete;
+
+ private:
+  struct sigaction before_{};
+};
+
+}  // namespace
+
 Explained<Json> change_cluster(const Place& place, const std::string& op, Json fields) {
   // Asked first, so that "nothing was changed" can be said for sure.
   if (!mgmt::http_call(target_of(place), "GET", "/healthz", "", kReadTimeoutMs))
     return explain("Nothing was changed: voldmgmt does not run on this node. Start it: systemctl start voldmgmt.");
   const Json command = mgmt::new_command(op, std::move(fields));
+  const Interrupted interrupted;
   for (int i = 0;; ++i) {
+    mgmt::fault_point("ctl.begin");
     const auto reply = mgmt::http_call(target_of(place), "POST", "/v1/commands", command.dump(), kChangeTimeoutMs);
+    mgmt::fault_point("ctl.answered");
     const Json json = reply ? Json::parse(reply->body, nullptr, false) : Json();
     if (json.is_object() && !json.value("in_doubt", false)) {
       if (json.value("ok", false)) return json;

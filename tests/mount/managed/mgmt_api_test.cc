@@ -1,5 +1,10 @@
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 #include <fstream>
 
+#include "brick/base/unique_fd.h"
 #include "mgmt/api.h"
 #include "mgmt/secret.h"
 #include "tests/lib/json_schema.h"

@@ -1,5 +1,10 @@
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 #include <thread>
 
+#include "brick/base/unique_fd.h"
 #include "dht/volume_map.h"
 #include "mgmt/files.h"
 #include "tests/lib/mgmt_nodes.h"
