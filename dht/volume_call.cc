@@ -72,8 +72,9 @@ std::vector<Answer> Volume::Impl::ask(std::vector<uint16_t> ordinals, const Make
   return answers;
 }
 
-// What directories look like after a change that this client has made.
+// What directories look like after a change that this client has made. A remembered answer does not tell: then all is asked again.
 void Volume::Impl::note_directories(const wire::Reply& reply) {
+  if (reply.header.flags & wire::kFlagReplayed) grants.dropped(reply.asked_brick);
   if (!(reply.header.flags & wire::kFlagDirectories)) return;
   const Grant grant = age_of(reply);
   wire::DirAfter after;
@@ -82,7 +83,8 @@ void Volume::Impl::note_directories(const wire::Reply& reply) {
     const NodePtr node = nodes.find(after.id);
     if (!node || !node->is_directory()) continue;
     node->changes.fetch_add(1);
-    node->note_attr({grant, after.attr, after.subdirectories, after.times_change});
+    if (after.attr.mode == 0) node->forget_attr(grant);
+    else node->note_attr({grant, after.attr, after.subdirectories, after.times_change});
   }
 }
 

@@ -21,15 +21,18 @@ void tell_directories(store::Store& store, const wire::RequestView& request, std
   for (const LeaseItem& item : changed) {
     if (!(item.what & kLeaseEntries) && !changes_attributes(request.op())) continue;
     const auto directory = store.directories().cached(item.object);
-    if (!directory) continue;  // a file, or gone
-    const auto attr = store::get_attr(directory->fd());
-    if (!attr) continue;
-    const wire::DirRecord record = directory->record();
-    const wire::DirAfter after{item.object, *attr, record.subdirectories, record.times_change};
+    const auto attr = directory ? store::get_attr(directory->fd()) : fail(ENOENT);
+    wire::DirAfter after{item.object, {}, 0, 0};
+    if (attr) {
+      const wire::DirRecord record = directory->record();
+      after = {item.object, *attr, record.subdirectories, record.times_change};
+      told.push_back({item.object, kLeaseAttr});
+    } else if (!(item.what & kLeaseEntries)) {
+      continue;  // a file
+    }
     const auto* bytes = reinterpret_cast<const std::byte*>(&after);
     reply.data.insert(reply.data.end(), bytes, bytes + sizeof after);
     reply.header.flags |= wire::kFlagDirectories;
-    told.push_back({item.object, kLeaseAttr});
   }
 }
 

@@ -10,7 +10,8 @@
 namespace voldfs::server {
 
 // Appends to the reply what the directories among `changed` look like now (wire::DirAfter), and to `told` that it does:
-// the client's kernel asks for a directory's attributes after each change of its names, and this answers it beforehand.
+// the client's kernel asks for a directory's attributes after each change of its names, and this answers it beforehand. Of one that
+// cannot be looked at (it is gone, or was given up meanwhile) it says that what was known of it is void.
 void tell_directories(store::Store& store, const wire::RequestView& request, std::span<const LeaseItem> changed,
                       wire::ReplyBuilder& reply, std::vector<LeaseItem>& told);
 

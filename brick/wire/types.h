@@ -145,7 +145,7 @@ struct DirRecord {
 static_assert(sizeof(DirRecord) == 208);
 
 // A directory's attributes on the answering brick right after a change of its names or of itself. As fresh as the reply's
-// object_sequence.
+// object_sequence. attr.mode 0: they are not known, and what was told before is void.
 struct DirAfter {
   Id id;
   Attr attr;

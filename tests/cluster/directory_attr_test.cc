@@ -112,6 +112,17 @@ TEST_P(DirectoryChangeFault, TwoChanges_BrickAwayAtTheFirst_ItGetsBoth) {
   EXPECT_EQ(local.st_mode & 07777, 0700u);
 }
 
+// The remembered answer does not say what the directory looks like; what was known of it is old.
+TEST_P(DirectoryChangeFault, Change_AnswerLost_AttributesAreAskedAgain) {
+  const wire::Attr before = stat();
+  server::Faults& faults = cluster_.brick(GetParam()).faults();
+  faults.dial(wire::Op::kMkdir).cut_after = 1;
+  faults.any = true;
+  ASSERT_EQ(code(volume_->mkdir(dir_, cluster_.name_at(GetParam(), dir_, "lost"), 0755, kRoot)), 0);
+  EXPECT_EQ(faults.dial(wire::Op::kMkdir).cut_after, 0u);
+  EXPECT_EQ(stat().nlink, before.nlink + 1);
+}
+
 INSTANTIATE_TEST_SUITE_P(Away, DirectoryAttrFault, testing::Range<uint16_t>(1, 4), testing::PrintToStringParamName());
 INSTANTIATE_TEST_SUITE_P(Away, DirectoryChangeFault, testing::Values<uint16_t>(2, 3), testing::PrintToStringParamName());
 
