@@ -193,6 +193,7 @@ void BrickServer::kill() {
   impl_->store->abandon();
   impl_->state.stop();
   impl_->sessions.freeze();
+  for (const auto& session : impl_->sessions.all()) session->notifications().attach();  // nobody waits for an acknowledgement any more
   impl_->close_lanes([](Lane& lane) { lane.cut(); });
 }
 

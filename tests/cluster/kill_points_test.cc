@@ -9,6 +9,7 @@
 #include <optional>
 #include <thread>
 
+#include "dht/housework.h"
 #include "dht/settle.h"
 #include "tests/lib/cluster.h"
 #include "tests/lib/mount.h"
@@ -297,6 +298,18 @@ class KillPointsFaultSlow : public testing::TestWithParam<Point> {
     return outcome.requests <= at;
   }
 
+  // What maintenance does beside each brick.
+  void park_orphans() {
+    const std::atomic<bool> stop = false;
+    const auto volume = cluster_.mount();
+    for (uint16_t ordinal = 1; ordinal <= cluster_.count(); ++ordinal) {
+      dht::Housework housework(volume->impl(), ordinal, stop);
+      auto orphans = housework.find_orphans();
+      ASSERT_EQ(code(orphans), 0);
+      EXPECT_EQ(code(housework.park_orphans(*orphans)), 0);
+    }
+  }
+
   Cluster cluster_{Cluster::Options{.bricks = 3, .grace_ms = 200, .down_timeout_ms = 60'000}};
 
  private:
@@ -378,6 +391,7 @@ class KillPointsFaultSlow : public testing::TestWithParam<Point> {
 
 TEST_P(KillPointsFaultSlow, AtEachRequest_OldOrNew) {
   for (int at = 0; !run_once(at) && !HasFailure(); ++at) ASSERT_LT(at, kRequestsMax) << "the operation never ended";
+  park_orphans();
   EXPECT_EQ(cluster_.check(), "");
 }
 
