@@ -193,7 +193,7 @@ Result<bool> DirStream::is_name(uint16_t ordinal, const DirentView& entry, const
   out.type = entry.header.type;
   if (at_authority && !entry.header.leaving && !entry.header.id.is_none()) return true;
   // It is in a transaction, or being made, or was put there by hand.
-  auto found = resolve(volume_, dir_, entry.name, caller);
+  auto found = resolve(volume_, dir_, entry.name, caller, StandIn::kWillDo);
   if (!found) return found.error().code == ENOENT ? Result<bool>(false) : fail(found.error());
   out.inode = inode_number(found->object.id);
   out.type = found->type;

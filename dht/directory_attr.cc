@@ -90,10 +90,9 @@ Result<wire::Attr> Volume::Impl::merge_directory(const NodePtr& dir, const wire:
     return true;
   });
   if (members.empty()) return merged.attr();
-  Caller quick = caller;
-  quick.only_if_up = true;
   const wire::DirBody body{{dir->id(), 0, 0, 0}};
-  for (const Answer& answer : ask(members, [&](uint16_t) { return wire::Request(wire::Op::kDirGet, body); }, quick)) {
+  const auto make = [&](uint16_t) { return wire::Request(wire::Op::kDirGet, body); };
+  for (const Answer& answer : ask(members, make, unless_down(caller))) {
     grants_of_all.push_back(answer.status ? grant_of(answer.reply) : Grant{});
     if (!answer.status) {
       const int code = answer.status.error().code;
@@ -117,8 +116,7 @@ Result<Entry> Volume::Impl::stat_directory(const NodePtr& dir, const Caller& cal
   const wire::DirBody body{{dir->id(), 0, 0, 0}};
   const auto make = [&](const wire::ObjectRef&) { return wire::Request(wire::Op::kDirGet, body); };
   const uint16_t backup = dir->record().backup;
-  Caller quick = caller;
-  quick.only_if_up = backup != 0;
+  const Caller quick = backup != 0 ? unless_down(caller) : caller;
   uint16_t asked = 0;
   auto reply = call_object(dir, make, quick, nullptr, {}, &asked);
   if (!reply && reply.error().code == EHOSTDOWN && backup != 0) {

@@ -29,6 +29,34 @@ void HeldLocks::apply(const wire::LockBody& lock, const void* via) {
     before = std::move(after);
 }
 
+std::vector<HeldLocks::Held> HeldLocks::give_up(const wire::LockBody& request) {
+  std::vector<Held> weaker;
+  if (request.kind == wire::LockKind::kFlock) {
+    static_cast<void>(drop(request));
+  } else if (request.type == wire::LockType::kUnlock) {
+    apply(request, nullptr);
+  } else if (request.type == wire::LockType::kRead) {
+    const auto file = files_.find(request.object.id);
+    if (file == files_.end()) return weaker;
+    for (Held held : file->second) {
+      const bool overlaps = held.lock.start <= request.end && request.start <= held.lock.end;
+      if (!overlaps || held.lock.type != wire::LockType::kWrite || !same_owner(held.lock, request)) continue;
+      held.lock.start = std::max(held.lock.start, request.start);
+      held.lock.end = std::min(held.lock.end, request.end);
+      weaker.push_back(held);
+    }
+    for (Held held : weaker) {
+      held.lock.type = wire::LockType::kRead;
+      apply(held.lock, held.via);
+    }
+  }
+  return weaker;
+}
+
+void HeldLocks::restore(const std::vector<Held>& given_up) {
+  for (const Held& held : given_up) apply(held.lock, held.via);
+}
+
 bool HeldLocks::drop(const wire::LockBody& owner) {
   const auto file = files_.find(owner.object.id);
   if (file == files_.end()) return false;

@@ -33,8 +33,8 @@ class LockWaits {
   void drop(const OpenFile& file, wire::LockKind kind, uint64_t owner, const Caller& caller);
   // Everything that was taken through an open.
   void drop_open(const OpenFile& file, const Caller& caller);
-  // The brick has restarted: takes the open's locks again, and waits again.
-  void reclaim(OpenFile& file, bool lost);
+  // The brick has restarted: takes the open's locks again, and waits again. False: it went away before it had answered.
+  bool reclaim(OpenFile& file, bool lost);
 
   wire::LockBody body(const OpenFile& file, const Volume::LockRequest& request) const;
 
@@ -48,9 +48,12 @@ class LockWaits {
     wire::LockBody lock{};
     Caller caller;
     Granted granted;
+    uint64_t reclaims = 0;                      // of its brick, when it was sent
+    std::vector<HeldLocks::Held> given_up;      // for this request
   };
 
   void send(uint64_t ticket);
+  bool is_overtaken(const Wait& wait) const;    // REQUIRES: mutex_
   void send_again(uint64_t ticket);
   void answered(uint64_t ticket, const Result<wire::Reply>& reply);
   void notified(const wire::LockBody& lock);
@@ -64,6 +67,7 @@ class LockWaits {
   std::mutex mutex_;
   std::unordered_map<uint64_t, Wait> waits_;  // guarded by mutex_
   HeldLocks held_;                            // guarded by mutex_
+  std::unordered_map<uint16_t, uint64_t> reclaims_;  // guarded by mutex_; by brick: how often something was taken again there
   uint64_t next_ticket_ = 1;                  // guarded by mutex_
   Later later_;                               // last: its thread uses all of the above
 };

@@ -37,11 +37,10 @@ Result<Export> export_from(const NodePtr& dir, wire::Reply& reply) {
 Result<Export> fetch_export(Volume::Impl& volume, const NodePtr& dir, const Caller& caller) {
   const wire::DirRef ref{dir->id(), 0, 0, 0};
   const wire::DirRecord record = dir->record();
-  Caller quick = caller;
-  quick.only_if_up = record.backup != 0;
-  auto reply = volume.call(record.home, wire::Request(wire::Op::kDirExport, ref), quick);
+  auto reply = volume.call(record.home, wire::Request(wire::Op::kDirExport, ref),
+                           record.backup != 0 ? unless_down(caller) : caller);
   if (!reply && reply.error().code == EHOSTDOWN && record.backup != 0) {
-    reply = volume.call(record.backup, wire::Request(wire::Op::kDirExport, ref), quick);
+    reply = volume.call(record.backup, wire::Request(wire::Op::kDirExport, ref), unless_down(caller));
     if (!reply) reply = volume.call(record.home, wire::Request(wire::Op::kDirExport, ref), caller);
   }
   if (!reply) {
@@ -49,6 +48,17 @@ Result<Export> fetch_export(Volume::Impl& volume, const NodePtr& dir, const Call
     return fail(code == wire::kDirRemoved || code == wire::kDirAbsent ? ENOENT : code);
   }
   return export_from(dir, *reply);
+}
+
+Result<wire::DirRecord> record_from(const NodePtr& dir, const Result<wire::Reply>& reply) {
+  if (!reply) {
+    const int code = reply.error().code;
+    return fail(code == wire::kDirAbsent || code == wire::kDirRemoved ? ENOENT : code);
+  }
+  auto entry = reply->body<wire::EntryBody>();
+  if (!entry) return fail(entry.error());
+  dir->update_record(entry->dir);
+  return entry->dir;
 }
 
 // The set grows at home first, then at the backup: a brick is never asked for names that no rmdir would ask it about.
@@ -67,9 +77,8 @@ Result<Export> grow_set(Volume::Impl& volume, const NodePtr& dir, uint16_t ordin
   const uint16_t backup = grown->body.dir.backup;
   if (backup == 0 || backup == ordinal) return grown;  // there, kMaterialize brings the record along
   grow.change = grown->body.dir.change;
-  Caller quick = caller;
-  quick.only_if_up = true;  // home notes who missed a change
-  auto told = volume.call(backup, wire::Request(wire::Op::kSetGrow, grow), quick);
+  // One that misses the change is brought up to date when it is asked for the directory next.
+  auto told = volume.call(backup, wire::Request(wire::Op::kSetGrow, grow), unless_down(caller));
   if (told) dir->forget_attr(age_of(*told));
   if (!told && told.error().code == wire::kDirAbsent) return grown;  // made when the directory is refreshed there
   if (!told && told.error().code == wire::kDirBehind) {
@@ -162,9 +171,7 @@ void Volume::Impl::move_copies(const NodePtr& dir, const NodePtr& to, std::strin
   if (record.backup != 0) copies.push_back(record.backup);
   std::erase(copies, record.home);
   if (copies.empty()) return;
-  Caller quick = caller;
-  quick.only_if_up = true;
-  for (const Answer& answer : ask(copies, make, quick)) {
+  for (const Answer& answer : ask(copies, make, unless_down(caller))) {
     const int code = answer.status ? 0 : answer.status.error().code;
     // Down, or not made yet: what it needs it gets with the record when it is asked for the directory next.
     if (code != 0 && code != wire::kDirAbsent && code != wire::kDirRemoved && code != EHOSTDOWN)
@@ -184,29 +191,27 @@ Result<void> Volume::Impl::park(uint16_t ordinal, const NodePtr& dir, std::strin
 Result<wire::DirRecord> Volume::Impl::fetch_record(const NodePtr& dir, const Caller& caller) {
   const wire::DirBody body{{dir->id(), 0, 0, 0}};
   const wire::DirRecord known = dir->record();
-  Caller quick = caller;
-  quick.only_if_up = known.backup != 0;
-  auto reply = call(known.home, wire::Request(wire::Op::kDirGet, body), quick);
-  if (!reply && reply.error().code == EHOSTDOWN && known.backup != 0) {
-    reply = call(known.backup, wire::Request(wire::Op::kDirGet, body), quick);
-    if (!reply) reply = call(known.home, wire::Request(wire::Op::kDirGet, body), caller);
+  if (known.backup == 0) return home_record(dir, caller);
+  auto reply = call(known.home, wire::Request(wire::Op::kDirGet, body), unless_down(caller));
+  if (!reply && reply.error().code == EHOSTDOWN) {
+    reply = call(known.backup, wire::Request(wire::Op::kDirGet, body), unless_down(caller));
+    if (!reply) return home_record(dir, caller);
   }
-  if (!reply) {
-    const int code = reply.error().code;
-    return fail(code == wire::kDirAbsent || code == wire::kDirRemoved ? ENOENT : code);
-  }
-  auto entry = reply->body<wire::EntryBody>();
-  if (!entry) return fail(entry.error());
-  dir->update_record(entry->dir);
-  return entry->dir;
+  return record_from(dir, reply);
+}
+
+Result<wire::DirRecord> Volume::Impl::home_record(const NodePtr& dir, const Caller& caller) {
+  const wire::DirBody body{{dir->id(), 0, 0, 0}};
+  return record_from(dir, call(dir->record().home, wire::Request(wire::Op::kDirGet, body), caller));
 }
 
 Result<NodePtr> Volume::Impl::directory(const Id& id, const Caller& caller) {
   if (NodePtr node = nodes.find(id); node && node->is_directory() && node->record().home != 0) return node;
   const wire::DirBody body{{id, 0, 0, 0}};
+  const auto answers = ask(all_ordinals(), [&](uint16_t) { return wire::Request(wire::Op::kDirGet, body); }, caller);
+  NodePtr node;
   Error why{ENOENT};
-  for (const Answer& answer :
-       ask(all_ordinals(), [&](uint16_t) { return wire::Request(wire::Op::kDirGet, body); }, caller)) {
+  for (const Answer& answer : answers) {
     if (!answer.status) {
       const int code = answer.status.error().code;
       if (code != wire::kDirAbsent && code != wire::kDirRemoved) why = answer.status.error();
@@ -215,14 +220,19 @@ Result<NodePtr> Volume::Impl::directory(const Id& id, const Caller& caller) {
     auto entry = answer.reply.body<wire::EntryBody>();
     if (!entry) return fail(entry.error());
     if (entry->dir.home == 0) continue;
-    NodePtr node = nodes.get(id, wire::ObjectType::kDirectory);
+    if (!node) node = nodes.get(id, wire::ObjectType::kDirectory);
     node->update_record(entry->dir);
     node->set_location({node->record().home, {}});
     if (entry->dir.role & wire::kRoleHome) return node;
-    why = Error(0);
   }
-  if (why.code == 0) return nodes.get(id, wire::ObjectType::kDirectory);  // home is down: a copy tells who it is
-  return fail(why);
+  if (!node) return fail(why);
+  // Copies tell who it is while home is down. If home has answered, it is removed, and they have not heard of it.
+  const auto is_removed_home = [&](const Answer& answer) {
+    return answer.ordinal == node->record().home && !answer.status &&
+           (answer.status.error().code == wire::kDirAbsent || answer.status.error().code == wire::kDirRemoved);
+  };
+  if (std::any_of(answers.begin(), answers.end(), is_removed_home)) return fail(ENOENT);
+  return node;
 }
 
 }  // namespace voldfs::dht

@@ -112,10 +112,10 @@ Result<void> OpenFile::reopen() {
 
 // A file that does not come back (removed behind our back, or its handle changed with a copied brick) is opened
 // again when it is used, and that error is the user's.
-void OpenFile::reclaim(uint16_t ordinal, bool lost) {
-  if (ordinal != brick_ || closed_) return;
-  static_cast<void>(reopen());
-  lock_waits(volume_).reclaim(*this, lost);
+bool OpenFile::reclaim(uint16_t ordinal, bool lost) {
+  if (ordinal != brick_ || closed_) return true;
+  if (const auto open = reopen(); !open && open.error().code == EHOSTDOWN) return false;
+  return lock_waits(volume_).reclaim(*this, lost);
 }
 
 // --- Requests through an open -------------------------------------------------------------------------------

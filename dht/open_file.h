@@ -64,7 +64,7 @@ class OpenFile final : public Reclaimable, public std::enable_shared_from_this<O
 
   // Opens the file again under its number.
   Result<void> reopen();
-  void reclaim(uint16_t ordinal, bool lost) override;
+  bool reclaim(uint16_t ordinal, bool lost) override;
   // No reclaim from here on: the brick is told that the open has ended.
   void close();
 

@@ -224,7 +224,7 @@ client::Notifications Volume::Impl::notifications(uint16_t ordinal) {
     if (Caches* const all = caches.load()) all->drop_all();
   };
   notify.map_changed = [this](uint16_t ordinal) { map_watch_->behind(ordinal); };
-  notify.reclaim = [this](uint16_t ordinal, bool lost) { reclaim_all(ordinal, lost); };
+  notify.reclaim = [this](uint16_t ordinal, bool lost) { return reclaim_all(ordinal, lost); };
   return notify;
 }
 
@@ -317,7 +317,7 @@ void Volume::Impl::drop(const Reclaimable* what) {
   held_.erase(what);
 }
 
-void Volume::Impl::reclaim_all(uint16_t ordinal, bool lost) {
+bool Volume::Impl::reclaim_all(uint16_t ordinal, bool lost) {
   std::vector<std::shared_ptr<Reclaimable>> held;
   {
     std::lock_guard lock(mutex_);
@@ -327,8 +327,9 @@ void Volume::Impl::reclaim_all(uint16_t ordinal, bool lost) {
   }
   if (lost) releases.forget(ordinal);
   reclaiming = true;
-  for (const auto& what : held) what->reclaim(ordinal, lost);
+  const bool all = std::all_of(held.begin(), held.end(), [&](const auto& what) { return what->reclaim(ordinal, lost); });
   reclaiming = false;
+  return all;
 }
 
 void Volume::Impl::set_lock_granted(std::function<void(const wire::LockBody&)> take) {

@@ -20,8 +20,7 @@ Result<wire::Reply> change_directory(Volume::Impl& volume, const NodePtr& dir,
   if (record.backup != 0) others.push_back(record.backup);
   std::erase(others, record.home);
   if (others.empty()) return reply;
-  Caller quick = caller;
-  quick.only_if_up = true;
+  const Caller quick = unless_down(caller);
   for (const Answer& answer : volume.ask(others, [&](uint16_t) { return make(body->dir.change); }, quick)) {
     // One that cannot be had now is brought up to date when it is asked for a name next.
     if (!answer.status && answer.status.error().code == wire::kDirBehind) static_cast<void>(volume.refresh(dir, answer.ordinal, quick));

@@ -30,6 +30,7 @@ inline constexpr int kRetriesMax = 16;            // answers that tell the clien
 inline constexpr int kBusyRetriesMax = 200;       // a name in somebody else's transaction: about 10 s, then EBUSY
 inline constexpr uint32_t kBusyDelayMs = 1;       // doubled up to
 inline constexpr uint32_t kBusyDelayMaxMs = 64;
+inline constexpr uint32_t kRestartMs = 3'000;     // a brick that is down for less has been restarted: nobody stands in for it
 inline constexpr size_t kAncestorsMax = 4096;     // PATH_MAX; a longer chain of parents is a loop
 
 // Something that a brick holds for this mount and may forget: an open file, a lock.
@@ -37,9 +38,17 @@ class Reclaimable {
  public:
   virtual ~Reclaimable() = default;
   // The brick has restarted (`lost`: and forgot the session). Called on the thread that reconnected, before other
-  // requests go on; must not wait for anything but requests to this brick.
-  virtual void reclaim(uint16_t ordinal, bool lost) = 0;
+  // requests go on; must not wait for anything but requests to this brick. False: it went away before it had answered.
+  virtual bool reclaim(uint16_t ordinal, bool lost) = 0;
 };
+
+// For what another brick can answer too, or what can be made good later: not while a brick is merely restarted, for what
+// its stand-ins say may be older than what it has said itself.
+inline Caller unless_down(Caller caller) {
+  caller.only_if_up = true;
+  caller.patience_ms = kRestartMs;
+  return caller;
+}
 
 // A brick's answer among several.
 struct Answer {
@@ -141,6 +150,8 @@ struct Volume::Impl {
   Result<void> park(uint16_t ordinal, const NodePtr& dir, std::string_view name, const Id& expected, const Caller& caller);
   // The record as home (or, while it is down, the backup) has it now, noted in the node.
   Result<wire::DirRecord> fetch_record(const NodePtr& dir, const Caller& caller);
+  // As home has it: for decisions that a record which has missed a change would make wrong.
+  Result<wire::DirRecord> home_record(const NodePtr& dir, const Caller& caller);
   // Attributes of a directory over its set: latest times, link count by the sum of subdirectories. `home`: what home (or
   // the backup) answered. Costs nothing when home is the whole set.
   // `grants` gets the members' permissions beside home's.
@@ -183,7 +194,7 @@ struct Volume::Impl {
   Result<void> stamp(uint16_t ordinal, wire::Request& request);  // before_request, map version
   client::Notifications notifications(uint16_t ordinal);
   void take_back(uint16_t ordinal, const wire::RecallBody& recall);
-  void reclaim_all(uint16_t ordinal, bool lost);
+  bool reclaim_all(uint16_t ordinal, bool lost);
 
   mutable std::mutex mutex_;                        // leaf: never held across a request or a callback
   std::shared_ptr<const VolumeMap> map_;            // guarded by mutex_

@@ -75,14 +75,26 @@ void LockWaits::lock(const OpenFilePtr& file, const Volume::LockRequest& request
   send(ticket);
 }
 
+// The answer may be that of a brick which has died since: when everything was taken again, this was not yet known to be held, or waited
+// for.
+bool LockWaits::is_overtaken(const Wait& wait) const {
+  const auto now = reclaims_.find(wait.file->brick());
+  return now != reclaims_.end() && now->second != wait.reclaims && wait.lock.type != wire::LockType::kUnlock;
+}
+
 // Ends the wait unless somebody else has.
 void LockWaits::end(uint64_t ticket, int error) {
   Granted granted;
   {
-    std::lock_guard guard(mutex_);
+    std::unique_lock guard(mutex_);
     const auto found = waits_.find(ticket);
     if (found == waits_.end()) return;
+    if (error == 0 && is_overtaken(found->second)) {
+      guard.unlock();
+      return send_again(ticket);
+    }
     if (error == 0) held_.apply(found->second.lock, found->second.file.get());
+    else held_.restore(found->second.given_up);
     granted = std::move(found->second.granted);
     waits_.erase(found);
   }
@@ -101,6 +113,9 @@ void LockWaits::send(uint64_t ticket) {
     Wait& wait = found->second;
     cancelled = wait.cancelled && wait.wait;
     wait.state = State::kSent;
+    wait.reclaims = reclaims_[wait.file->brick()];
+    if (!cancelled)
+      for (const HeldLocks::Held& each : held_.give_up(wait.lock)) wait.given_up.push_back(each);
     file = wait.file, lock = wait.lock, caller = wait.caller;
   }
   if (cancelled) return end(ticket, EINTR);
@@ -120,14 +135,16 @@ void LockWaits::answered(uint64_t ticket, const Result<wire::Reply>& reply) {
   if (reply) return end(ticket, 0);
   switch (reply.error().code) {
     case wire::kQueued: {
-      bool cancelled = false;
+      bool cancelled = false, overtaken = false;
       {
         std::lock_guard guard(mutex_);
         const auto found = waits_.find(ticket);
         if (found == waits_.end()) return;  // its end was told before its beginning
+        overtaken = is_overtaken(found->second);
         found->second.state = State::kQueued;
         cancelled = found->second.cancelled;
       }
+      if (overtaken) return send_again(ticket);
       if (cancelled) return give_up(ticket, EINTR);
       if (is_in_cycle(ticket)) give_up(ticket, EDEADLK);
       return;
@@ -279,11 +296,12 @@ void LockWaits::drop_open(const OpenFile& file, const Caller& caller) {
   for (const wire::LockBody& lock : left) drop(file, lock.kind, lock.owner.owner, caller);
 }
 
-void LockWaits::reclaim(OpenFile& file, bool lost) {
+bool LockWaits::reclaim(OpenFile& file, bool lost) {
   std::vector<wire::LockBody> taken;
   std::vector<uint64_t> waiting;
   {
     std::lock_guard guard(mutex_);
+    ++reclaims_[file.brick()];
     taken = held_.taken_via(file.node()->id(), &file);
     for (const auto& [ticket, wait] : waits_)
       if (wait.file.get() == &file && wait.state == State::kQueued) waiting.push_back(ticket);
@@ -295,6 +313,7 @@ void LockWaits::reclaim(OpenFile& file, bool lost) {
     wire::Request request(wire::Op::kLock, lock);
     request.header().flags |= wire::kFlagReclaim;
     if (const auto again = volume_.call(file.brick(), std::move(request), Caller{}); !again) {
+      if (again.error().code == EHOSTDOWN) return false;  // the waits too come when it is back
       spdlog::error("lock.reclaim failed file={} start={} end={} status={} session_lost={}", file.node()->id().hex(),
                     lock.start, lock.end, again.error().code, lost);
       std::lock_guard guard(mutex_);
@@ -303,6 +322,7 @@ void LockWaits::reclaim(OpenFile& file, bool lost) {
     }
   }
   for (const uint64_t ticket : waiting) send_again(ticket);
+  return true;
 }
 
 // --- As the kernel side calls them --------------------------------------------------------------------------

@@ -42,17 +42,17 @@ Result<Resolved> ask_backup(Volume::Impl& volume, const NodePtr& dir, std::strin
   return resolved_from(*body, rank[1]);
 }
 
-// What the authority answers: itself, or for a directory its backup while it is down.
+// What the authority answers: itself, or, where that will do, for a directory its backup while it is down.
 // `unclean`: it may have lost the name.
 Result<Resolved> ask_authority(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller,
-                               Grant* missing, bool& unclean) {
-  Caller quick = caller;
-  quick.only_if_up = volume.dir_copies() > 1;
+                               StandIn stand_in, Grant* missing, bool& unclean) {
+  const bool has_backup = stand_in == StandIn::kWillDo && volume.dir_copies() > 1;
+  const Caller quick = has_backup ? unless_down(caller) : caller;
   uint16_t asked = 0;
   wire::Reply refusal;
   const auto make = [&](const wire::DirRef& ref) { return ask_name(ref, name); };
   auto reply = volume.call_name(dir, name, IfAbsent::kNoEntry, make, quick, &asked, &refusal);
-  if (!reply && reply.error().code == EHOSTDOWN && quick.only_if_up) {
+  if (!reply && reply.error().code == EHOSTDOWN && has_backup) {
     auto copy = ask_backup(volume, dir, name, quick);
     if (copy || copy.error().code != EHOSTDOWN) return copy;
     reply = volume.call_name(dir, name, IfAbsent::kNoEntry, make, caller, &asked, &refusal);
@@ -124,11 +124,11 @@ Resolved resolved_from(const wire::EntryBody& body, uint16_t asked) {
 }
 
 Result<Resolved> resolve(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller,
-                         Grant* missing) {
+                         StandIn stand_in, Grant* missing) {
   if (auto good = wire::check_name(name); !good) return fail(good.error());
   for (int tries = 0; tries < kRetriesMax; ++tries) {
     bool unclean = false;
-    auto found = ask_authority(volume, dir, name, caller, missing, unclean);
+    auto found = ask_authority(volume, dir, name, caller, stand_in, missing, unclean);
     if (!found) {
       if (found.error().code != ENOENT || (dir->record().epoch != 0 && !unclean)) return found;
       if (missing) *missing = {};
@@ -206,7 +206,7 @@ Result<Entry> Volume::Impl::lookup(const NodePtr& dir, std::string_view name, co
   for (int tries = 0; tries < kStaleStubsMax; ++tries) {
     Grant absent;
     const uint64_t changes = dir->changes.load();
-    auto found = resolve(*this, dir, name, caller, &absent);
+    auto found = resolve(*this, dir, name, caller, StandIn::kWillDo, &absent);
     if (!found && found.error().code == ENOENT) recent_names->note(dir, name, std::nullopt, absent, changes);
     if (missing) *missing = absent;
     if (!found) return fail(found.error());

@@ -22,9 +22,13 @@ struct Resolved {
 // A name's authority has the object itself.
 Resolved resolved_from(const wire::EntryBody& body, uint16_t asked);
 
+// Whether a directory's backup may answer in the place of a name's authority that is down: to go on along a path. It may not have
+// heard of the last changes, so that nothing is changed on its word.
+enum class StandIn : uint8_t { kWillNotDo, kWillDo };
+
 // One round trip to the authority, when nothing is in the way. ENOENT: the name does not exist.
 Result<Resolved> resolve(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller,
-                         Grant* missing = nullptr);
+                         StandIn stand_in = StandIn::kWillNotDo, Grant* missing = nullptr);
 
 // The object behind a stub, with attributes, from its brick. ESTALE: it is not where the stub leads.
 Result<wire::EntryBody> object_behind(Volume::Impl& volume, const NodePtr& dir, std::string_view name,

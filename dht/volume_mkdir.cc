@@ -49,8 +49,7 @@ wire::Request request_for(const Birth& birth, uint16_t ordinal, wire::DirRef par
 // The copy at the backup. Whatever has its path there is no name, for this brick is not the authority.
 void complete_backup(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Birth& birth, uint32_t mode,
                      Error error, const Caller& caller) {
-  Caller quick = caller;
-  quick.only_if_up = true;
+  const Caller quick = unless_down(caller);
   for (int tries = 0; tries < kRetriesMax; ++tries) {
     Result<void> mended = fail(error);
     if (error.code == wire::kDirAbsent) mended = volume.make_skeleton(dir, birth.backup, quick);
@@ -67,10 +66,8 @@ void complete_backup(Volume::Impl& volume, const NodePtr& dir, std::string_view 
 
 // Home has refused: the copy that was made at the same time stands for nothing.
 void drop_copy(Volume::Impl& volume, const Birth& birth, const Caller& caller) {
-  Caller quick = caller;
-  quick.only_if_up = true;
   const wire::RmdirBody body{{}, birth.record.id, Id::random(), wire::RemovePhase::kMember, 0};
-  auto gone = volume.call(birth.backup, wire::Request(wire::Op::kRmdir, body), quick);
+  auto gone = volume.call(birth.backup, wire::Request(wire::Op::kRmdir, body), unless_down(caller));
   if (!gone)
     spdlog::info("stray_copy brick={} dir={} error={}", birth.backup, birth.record.id.hex(), gone.error().code);
 }

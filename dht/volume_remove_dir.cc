@@ -57,9 +57,7 @@ Result<void> ask_members(Volume::Impl& volume, const wire::DirRecord& record, co
 void drop_backup(Volume::Impl& volume, const wire::DirRecord& record, const Id& txn) {
   if (record.backup == 0 || record.set.has(record.backup)) return;
   volume.chores.add([&volume, brick = record.backup, id = record.id, txn] {
-    Caller quick;
-    quick.only_if_up = true;
-    const auto gone = volume.call(brick, removal_request(wire::RemovePhase::kMember, {}, {}, id, txn), quick);
+    const auto gone = volume.call(brick, removal_request(wire::RemovePhase::kMember, {}, {}, id, txn), unless_down({}));
     if (!gone && !is_gone(gone.error()) && gone.error().code != EHOSTDOWN)
       spdlog::warn("backup_copy_stays brick={} dir={} error={}", brick, id.hex(), gone.error().code);
   });
@@ -135,7 +133,7 @@ Result<void> begin_removal(Volume::Impl& volume, const NodePtr& victim, const No
                            const Id& txn, const Caller& caller) {
   if (auto begun = ask_home(volume, wire::RemovePhase::kBegin, victim->record(), parent, name, txn, caller); !begun)
     return begun;
-  auto record = volume.fetch_record(victim, caller);  // from here on the set grows no more
+  auto record = volume.home_record(victim, caller);  // from here on the set grows no more
   Result<void> empty = record ? ask_members(volume, *record, txn, caller) : fail(record.error());
   if (empty) return {};
   if (auto back = cancel_removal(volume, victim->id(), txn, caller); !back) return back;
@@ -252,7 +250,7 @@ Result<void> Volume::rmdir(const NodePtr& dir, std::string_view name, const Call
 
 // A tombstone, or a removal under way. What home says counts; a removal that does not end was given up by a client that died.
 Result<void> Volume::Impl::revive(const NodePtr& dir, uint16_t ordinal, int& tries, const Caller& caller) {
-  auto record = fetch_record(dir, caller);
+  auto record = home_record(dir, caller);
   if (!record) return fail(record.error());
   if (record->state != wire::DirState::kRemoving) {
     if (ordinal == record->home) return wait_busy(tries, caller);  // cancelled meanwhile

@@ -19,8 +19,7 @@ Result<std::vector<std::byte>> ask_value(Volume::Impl& volume, wire::Op op, cons
   };
   // A directory's backup answers while home is down.
   const uint16_t backup = node->is_directory() ? node->record().backup : uint16_t{0};
-  Caller quick = caller;
-  quick.only_if_up = backup != 0;
+  const Caller quick = backup != 0 ? unless_down(caller) : caller;
   auto reply = volume.call_object(node, make, quick, refusal);
   if (!reply && reply.error().code == EHOSTDOWN && backup != 0) {
     reply = volume.call(backup, make(volume.object_ref(node)), quick);

@@ -55,6 +55,9 @@ struct Caller {
   // The caller can ask another brick instead: whatever OnBrickDown says, a request to a brick that is down, or goes
   // down before it has answered, ends with EHOSTDOWN at once. For requests that change nothing.
   bool only_if_up = false;
+  // With only_if_up: a brick that has just gone down is waited for until it has been down for so long (not with
+  // OnBrickDown::kError). For answers of others that may be older than what the brick itself has said.
+  uint32_t patience_ms = 0;
   // Of an open: its descriptor is wanted (Reply::descriptor), where the brick is on this host and hands it out. Of one that is
   // reclaimed: it was handed out before.
   bool takes_descriptor = false;
@@ -92,8 +95,9 @@ struct Notifications {
   // our word that nothing is cached any more that it granted before.
   std::function<void(uint16_t ordinal)> drop_cached;
   // The brick has restarted or the session was lost: opens and locks are to be reclaimed, in this thread,
-  // before other requests go on. `lost`: the session is a new one, the brick forgot the locks.
-  std::function<void(uint16_t ordinal, bool lost)> reclaim;
+  // before other requests go on. `lost`: the session is a new one, the brick forgot the locks. False: the brick went away again before
+  // it had answered for all; it is called once more when the brick is back, even if nothing has restarted.
+  std::function<bool(uint16_t ordinal, bool lost)> reclaim;
 };
 
 // All connections to one brick and the session that spans them. Connections are taken most recently used

@@ -51,6 +51,11 @@ bool Control::is_up() const {
   return state_ == State::kUp;
 }
 
+int64_t Control::down_for_ms() const {
+  std::lock_guard lock(mutex_);
+  return down_since_ms_ == 0 ? 0 : boottime_ms() - down_since_ms_;
+}
+
 void Control::wait(uint32_t milliseconds) {
   std::unique_lock lock(mutex_);
   if (state_ == State::kUp || stopping_) return;
@@ -133,6 +138,7 @@ void Control::go_down(Error error) {
     std::lock_guard lock(mutex_);
     was_up = state_ != State::kDown;
     state_ = State::kDown;
+    if (down_since_ms_ == 0) down_since_ms_ = boottime_ms();
     why_down_ = error;
   }
   changed_.notify_all();
@@ -162,18 +168,22 @@ Result<void> Control::connect() {
     if (lost || restarted || !known) ++standing_.epoch;
     standing_.session = welcome.session;
     standing_.incarnation = welcome.incarnation;
-    if (lost || restarted) state_ = State::kReclaiming;
+    reclaim_due_ |= lost || restarted;
+    lost_ |= lost;
+    if (reclaim_due_) state_ = State::kReclaiming;
   }
   if (lost || restarted) {
     spdlog::info("brick_back brick={} ordinal={} session_lost={} restarted={}", address_.brick.hex(), address_.ordinal,
                  lost, restarted);
-    if (notifications_.reclaim) notifications_.reclaim(address_.ordinal, lost);
   }
+  if (reclaim_due_ && notifications_.reclaim && !notifications_.reclaim(address_.ordinal, lost_)) return fail(EHOSTDOWN);
   // The first heartbeat tells the brick that we hold all that we want to.
   if (auto beat = heartbeat(); !beat) return beat;
+  reclaim_due_ = lost_ = false;
   {
     std::lock_guard lock(mutex_);
     state_ = State::kUp;
+    down_since_ms_ = 0;
   }
   changed_.notify_all();
   return {};

@@ -32,6 +32,8 @@ class Control {
   // last attempt failed. Asks for a session if nobody did before.
   Result<Standing> standing();
   bool is_up() const;
+  // Since the brick was last there, or was first looked for. 0: it is there, or nobody has looked yet.
+  int64_t down_for_ms() const;
   // Until standing() may have changed, at most so long.
   void wait(uint32_t milliseconds);
   // Requests made by the thread that reclaims pass, and never wait.
@@ -72,6 +74,7 @@ class Control {
   State state_ = State::kNew;            // guarded by mutex_
   Standing standing_;                    // guarded by mutex_
   Error why_down_{EAGAIN};               // guarded by mutex_
+  int64_t down_since_ms_ = 0;            // guarded by mutex_; 0: not since the last time it was up
   uint64_t gone_session_ = 0;            // guarded by mutex_
   bool wanted_ = false, stopping_ = false;  // guarded by mutex_
   std::atomic<uint64_t> map_version_{0}; // the newest met
@@ -79,6 +82,7 @@ class Control {
 
   // The thread's own.
   std::unique_ptr<Connection> connection_;
+  bool reclaim_due_ = false, lost_ = false;  // since a brick was met that has forgotten something, until all is reclaimed
   int64_t heartbeat_sent_ms_ = 0;        // of the one that is not answered; 0: none
   int64_t next_heartbeat_ms_ = 0;
   uint64_t sequence_ = 0;

@@ -188,7 +188,7 @@ Result<void> PendingCall::State::judge() {
 
 // After an attempt that came to nothing. An error ends the call.
 Result<void> PendingCall::State::await_better_times() {
-  if (brick.control.is_this_thread()) return fail(EIO);  // reclaiming: the next connection starts it over
+  if (brick.control.is_this_thread()) return fail(EHOSTDOWN);  // reclaiming: the next connection starts it over
   if (!maybe_done && caller.gives_up()) return fail(EINTR);
   const auto standing = brick.control.standing();
   if (standing) {
@@ -203,7 +203,8 @@ Result<void> PendingCall::State::await_better_times() {
   const OnBrickDown on_brick_down = brick.on_brick_down.load(std::memory_order_relaxed);
   const uint32_t timeout_ms = brick.down_timeout_ms.load(std::memory_order_relaxed);
   const bool known_to_be_down = standing.error().code != EAGAIN;
-  if (caller.only_if_up && known_to_be_down) return fail(EHOSTDOWN);
+  const bool is_patient = on_brick_down == OnBrickDown::kWait && brick.control.down_for_ms() < caller.patience_ms;
+  if (caller.only_if_up && known_to_be_down && !is_patient) return fail(EHOSTDOWN);
   if (on_brick_down == OnBrickDown::kStopped && known_to_be_down) return fail(ENOTCONN);
   if (on_brick_down == OnBrickDown::kError && known_to_be_down) return fail(EIO);
   if (timeout_ms != 0 && now - down_since_ms >= timeout_ms) return fail(EIO);

@@ -45,6 +45,43 @@ TEST(HeldLocks, Drop_OneOwner_LeavesTheOther) {
   EXPECT_TRUE(held.covers(lock(2, wire::LockType::kRead, 5, 6)));
 }
 
+TEST(HeldLocks, GiveUp_Unlock_IsGoneAtOnce) {
+  HeldLocks held;
+  held.apply(lock(1, wire::LockType::kWrite, 0, 99), nullptr);
+  EXPECT_TRUE(held.give_up(lock(1, wire::LockType::kUnlock, 50, 99)).empty());
+  EXPECT_TRUE(held.covers(lock(1, wire::LockType::kWrite, 0, 49)));
+  EXPECT_FALSE(held.covers(lock(1, wire::LockType::kWrite, 49, 50)));
+}
+
+TEST(HeldLocks, GiveUp_WriteToRead_IsReadUntilRefused) {
+  HeldLocks held;
+  int via = 0;
+  held.apply(lock(1, wire::LockType::kWrite, 0, 49), &via);
+  const auto before = held.give_up(lock(1, wire::LockType::kRead, 40, 99));
+  EXPECT_TRUE(held.covers(lock(1, wire::LockType::kRead, 40, 49)));
+  EXPECT_TRUE(held.covers(lock(1, wire::LockType::kWrite, 0, 39)));
+  EXPECT_FALSE(held.covers(lock(1, wire::LockType::kRead, 50, 99)));  // not granted yet
+  EXPECT_EQ(held.taken_via(kFile, &via).size(), 2u);
+  held.restore(before);
+  EXPECT_TRUE(held.covers(lock(1, wire::LockType::kWrite, 40, 49)));
+}
+
+TEST(HeldLocks, GiveUp_StrongerOrMore_KeepsWhatThereIs) {
+  HeldLocks held;
+  held.apply(lock(1, wire::LockType::kRead, 0, 49), nullptr);
+  EXPECT_TRUE(held.give_up(lock(1, wire::LockType::kWrite, 0, 99)).empty());
+  EXPECT_TRUE(held.covers(lock(1, wire::LockType::kRead, 0, 49)));
+}
+
+TEST(HeldLocks, GiveUp_FlockConversion_OldLockIsGone) {
+  HeldLocks held;
+  auto shared = lock(1, wire::LockType::kRead, 0, 99), alone = lock(1, wire::LockType::kWrite, 0, 99);
+  shared.kind = alone.kind = wire::LockKind::kFlock;
+  held.apply(shared, nullptr);
+  EXPECT_TRUE(held.give_up(alone).empty());
+  EXPECT_EQ(held.size(), 0u);
+}
+
 TEST(HeldLocks, TakenVia_NamesTheOpen) {
   HeldLocks held;
   int one = 0, two = 0;

@@ -246,7 +246,7 @@ TEST(BrickServerSessionFault, Silence_BeyondTheLease_EndsTheSession) {
   RunningBrick brick(500);
   std::atomic<int> lost{0};
   client::Notifications notifications;
-  notifications.reclaim = [&](uint16_t, bool session_lost) { lost += session_lost; };
+  notifications.reclaim = [&](uint16_t, bool session_lost) { return lost += session_lost, true; };
   auto client = brick.connect(notifications);
   const uint32_t open = must_create(*client, "file");
   brick.server->faults().refuse_connections = true;
@@ -302,7 +302,7 @@ TEST(BrickServerFault, Restart_BringsTheSessionBack) {
   RunningBrick brick;
   std::atomic<int> reclaims{0}, lost{0};
   client::Notifications notifications;
-  notifications.reclaim = [&](uint16_t, bool session_lost) { ++reclaims, lost += session_lost; };
+  notifications.reclaim = [&](uint16_t, bool session_lost) { return ++reclaims, lost += session_lost, true; };
   auto client = brick.connect(notifications);
   must_create(*client, "first");
   for (int i = 1; i <= 3; ++i) {
@@ -402,6 +402,7 @@ TEST(BrickServerLockFault, Restart_LocksAreReclaimedBeforeOthersGetThem) {
     request.header().flags = wire::kFlagReclaim;
     const auto reply = reclaiming->call(request, kRoot);
     reclaimed = reply ? 0 : reply.error().code;
+    return true;
   };
   auto holder = brick.connect(notifications, [&](client::ClientOptions& options) { options.client = one; });
   reclaiming = holder.get();
