@@ -152,7 +152,7 @@ HttpReply Api::post_rotate(const HttpRequest&, const Arguments& arguments) { ret
 
 // Between nodes.
 HttpReply Api::get_ping(const HttpRequest&, const Arguments&) {
-  return reply({{"node", known()}, {"version", node_.state()->version}, {"leading", node_.leading()}});
+  return reply({{"node", known()}, {"version", node_.state()->version}, {"leading", node_.leading()}, {"votes", node_.votes()}});
 }
 HttpReply Api::get_local_bricks(const HttpRequest&, const Arguments&) { return reply({{"bricks", local_bricks()}}); }
 HttpReply Api::get_local_doctor(const HttpRequest&, const Arguments&) { return reply(local_doctor()); }

@@ -75,7 +75,8 @@ using Transfer = struct raft_transfer;  // libraft has functions of the same nam
 struct Consensus::Impl {
   Impl(ConsensusOptions options_in, StateMachine& machine_in)
       : options(std::move(options_in)), machine(machine_in),
-        io({options.memory_path, options.cluster, options.voter, options.must_exist, options.cut_off}) {}
+        io({options.memory_path, options.cluster, options.voter, options.must_exist, options.cut_off,
+            [this](std::function<void()> task) { post(std::move(task)); }}) {}
 
   const ConsensusOptions options;
   StateMachine& machine;

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <future>
 
@@ -215,6 +216,12 @@ ConsensusStatus Node::log_status() const {
 }
 
 bool Node::leading() const { return log_status().leading; }
+
+bool Node::votes() const {
+  const uint64_t mine = identity().voter;
+  const ConsensusStatus status = log_status();
+  return std::any_of(status.members.begin(), status.members.end(), [&](const Member& member) { return member.voter == mine && member.role == MemberRole::kVoter; });
+}
 
 Knowledge Node::knowledge() const {
   const ConsensusStatus status = log_status();

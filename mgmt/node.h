@@ -49,6 +49,7 @@ class Node : private StateMachine {
   ConsensusStatus log_status() const;
   HttpServer::Credentials credentials() const;
   bool leading() const;
+  bool votes() const;      // the log has taken it in as a voter
 
   // Commits one command of the state machine (cluster_state.h), here or at the leader, and returns its result. Without a
   // majority it is refused at once, with the missing peers; its outcome is in doubt only if the error says so.

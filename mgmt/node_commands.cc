@@ -188,13 +188,16 @@ Explained<Json> Node::probe(const Probe& probe) {
   (*command)["peer"] = peer_to_json(*peer);
   Json result = commit(*command);
   if (!result.value("ok", false)) return explain(result.value("error", ""));
-  // A member that is not up to date yet does not count; say so only if it takes long.
+  // A member that is not up to date, or has no vote yet, does not count when another is lost; say so only if it takes long.
+  const auto now = state();
+  const Peer* added = now->peer(peer->id);
+  const bool to_vote = added && added->role == PeerRole::kVoter;
   const int64_t deadline = boottime_ms() + kJoinTimeoutMs;
   bool caught_up = false;
   while (!caught_up && boottime_ms() < deadline) {
     Peer named = *peer;
     const auto ping = call_peer(named, "GET", "/v1/local/ping", nullptr, kProbeTimeoutMs);
-    caught_up = ping && ping->value("version", uint64_t{0}) >= result.value("version", uint64_t{0});
+    caught_up = ping && ping->value("version", uint64_t{0}) >= result.value("version", uint64_t{0}) && (!to_vote || ping->value("votes", false));
     if (!caught_up) std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
   result["peer"] = peer_to_json(*peer);
