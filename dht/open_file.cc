@@ -94,6 +94,11 @@ Result<void> OpenFile::take_loss() {
   return {};
 }
 
+void OpenFile::renew() {
+  losses_heard_.store(durability_->losses());
+  sync_failed_ = false;
+}
+
 Result<void> OpenFile::reopen() {
   wire::OpenBody body{};
   body.object = volume_.object_ref(node_);

@@ -58,6 +58,9 @@ class OpenFile final : public Reclaimable, public std::enable_shared_from_this<O
   // EIO once for each loss of writes that this open has not heard of.
   Result<void> take_loss();
 
+  // It stands for a new open from here on, which has not missed anything.
+  void renew();
+
   // An fsync has failed: what was written may be lost, and no later one may claim that it is safe. EIO until it is opened again.
   void set_sync_failed() { sync_failed_ = true; }
   bool sync_failed() const { return sync_failed_; }

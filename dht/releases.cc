@@ -1,5 +1,6 @@
 #include "dht/releases.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace voldfs::dht {
@@ -30,17 +31,28 @@ void Releases::tell_all() {
   for (const uint16_t brick : bricks) tell(brick);
 }
 
-void Releases::tell(uint16_t brick) {
-  std::vector<uint32_t> opens;
-  {
-    std::lock_guard lock(mutex_);
-    opens.swap(ended_[brick]);
-  }
-  if (opens.empty() || tell_(brick, opens)) return;
+std::vector<uint32_t> Releases::take(uint16_t brick) {
+  std::lock_guard lock(mutex_);
+  auto& ended = ended_[brick];
+  std::vector<uint32_t> opens(ended.end() - static_cast<std::ptrdiff_t>(std::min(ended.size(), kToldAtOnceMax)), ended.end());
+  ended.resize(ended.size() - opens.size());
+  return opens;
+}
+
+void Releases::put_back(uint16_t brick, const std::vector<uint32_t>& opens) {
+  if (opens.empty()) return;
   std::lock_guard lock(mutex_);
   auto& again = ended_[brick];
   again.insert(again.end(), opens.begin(), opens.end());
   schedule(kRetryDelay);
+}
+
+void Releases::tell(uint16_t brick) {
+  for (;;) {
+    const std::vector<uint32_t> opens = take(brick);
+    if (opens.empty()) return;
+    if (!tell_(brick, opens)) return put_back(brick, opens);
+  }
 }
 
 void Releases::forget(uint16_t brick) {

@@ -119,6 +119,7 @@ class Volume {
 
   // Open files (volume_io.cc)
   void release(const OpenFilePtr& file, const Caller& caller);
+  void drop_locks_of_open(const OpenFilePtr& file, const Caller& caller);  // a part of release()
   // At each close(2): EIO when writes through this mount are known to be lost. No round trip.
   Result<void> flush(const OpenFilePtr& file);
   Result<size_t> read(const OpenFilePtr& file, uint64_t offset, std::span<std::byte> into, const Caller& caller);

@@ -1,18 +1,10 @@
 #include <fcntl.h>
 
-#include <algorithm>
-
 #include "dht/file_call.h"
 #include "dht/lock_waits.h"
 
 // Opening and closing files that are there.
 namespace voldfs::dht {
-namespace {
-
-constexpr size_t kReleasedAtOnceMax = 4096;  // opens in one request
-
-}  // namespace
-
 Result<OpenFilePtr> Volume::open(const NodePtr& node, uint32_t flags, const Caller& caller) {
   if (node->is_directory()) return fail(EISDIR);
   wire::OpenBody body{};
@@ -42,8 +34,10 @@ void Volume::Impl::opened_for_mapping(uint16_t ordinal, const wire::Reply& reply
 }
 
 // Locks that are left are of the open itself (F_OFD_SETLK): the kernel does not tell when they end.
+void Volume::drop_locks_of_open(const OpenFilePtr& file, const Caller& caller) { lock_waits(*impl_).drop_open(*file, caller); }
+
 void Volume::release(const OpenFilePtr& file, const Caller& caller) {
-  lock_waits(*impl_).drop_open(*file, caller);
+  drop_locks_of_open(file, caller);
   file->close();
   impl_->releases.add(file->brick(), file->number());
 }
@@ -51,14 +45,10 @@ void Volume::release(const OpenFilePtr& file, const Caller& caller) {
 bool Volume::Impl::tell_released(uint16_t ordinal, const std::vector<uint32_t>& opens) {
   Caller nobody;
   nobody.only_if_up = true;
-  for (auto rest = std::span(opens); !rest.empty();) {
-    const auto some = rest.first(std::min(rest.size(), kReleasedAtOnceMax));
-    rest = rest.subspan(some.size());
-    const wire::Request request(wire::Op::kRelease, wire::OpenRef{some.front(), 0, 0}, {}, {}, std::as_bytes(some.subspan(1)));
-    // What the brick does not know has ended with an earlier session.
-    if (const auto told = call(ordinal, request, nobody); !told && told.error().code == EHOSTDOWN) return false;
-  }
-  return true;
+  const wire::Request request(wire::Op::kRelease, wire::OpenRef{opens.front(), 0, 0}, {}, {}, std::as_bytes(std::span(opens).subspan(1)));
+  // What the brick does not know has ended with an earlier session.
+  const auto told = call(ordinal, request, nobody);
+  return told || told.error().code != EHOSTDOWN;
 }
 
 Result<void> Volume::flush(const OpenFilePtr& file) { return file->take_loss(); }

@@ -9,8 +9,22 @@ namespace {
 
 constexpr int kChangedStubsMax = 8;  // names that lead elsewhere at each try
 
-wire::Request unlink_request(const wire::DirRef& dir, std::string_view name, const Id& expected, uint32_t flags) {
-  return wire::Request(wire::Op::kUnlink, wire::UnlinkBody{dir, expected, flags, 0}, name);
+wire::Request unlink_request(const wire::DirRef& dir, std::string_view name, const Id& expected, uint32_t flags,
+                             std::span<const uint32_t> closed = {}) {
+  return wire::Request(wire::Op::kUnlink, wire::UnlinkBody{dir, expected, flags, 0}, name, {}, std::as_bytes(closed));
+}
+
+// The name's authority, as a rule the file's brick, hears first of opens that have ended: it would keep a file that is open.
+Result<wire::Reply> unlink_at_authority(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller) {
+  const uint16_t authority = volume.hashed(dir, name);
+  const std::vector<uint32_t> closed = volume.releases.take(authority);
+  uint16_t asked = 0;
+  auto gone = volume.call_name(
+      dir, name, IfAbsent::kNoEntry,
+      [&](const wire::DirRef& ref) { return unlink_request(ref, name, {}, 0, closed); }, caller, &asked);
+  // Told again if that may not have come through: an open that the brick does not know has ended.
+  if (!gone || asked != authority) volume.releases.put_back(authority, closed);
+  return gone;
 }
 
 // The stub goes first: from then on the name does not exist. A client that dies before it removes the object leaves an
@@ -43,8 +57,7 @@ Result<void> Volume::unlink(const NodePtr& dir, std::string_view name, const Cal
   impl.recent_names->forget(dir, name);
   int waits = 0;
   for (int tries = 0; tries < kChangedStubsMax;) {
-    auto gone = impl.call_name(dir, name, IfAbsent::kNoEntry,
-                               [&](const wire::DirRef& ref) { return unlink_request(ref, name, {}, 0); }, caller);
+    auto gone = unlink_at_authority(impl, dir, name, caller);
     if (gone) return {};
     switch (gone.error().code) {
       case EBUSY:

@@ -46,6 +46,7 @@ bool KernelCaches::invalidate(const dht::NodePtr& node, int64_t start) {
 }
 
 void KernelCaches::drop_attributes(const dht::NodePtr& node) {
+  mount_.kept_opens->drop(node->id());
   for (int tries = 0; !invalidate(node, pages_of(*node)); ++tries) {
     if (tries == kNewInodeTries) return void(advance_epoch());  // whoever comes by name asks again
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -57,6 +58,7 @@ void KernelCaches::drop_pages_soon(const dht::NodePtr& node, int64_t start) {
 }
 
 void KernelCaches::drop_all() {
+  mount_.kept_opens->drop_all();
   advance_epoch();
   mount_.volume->nodes().for_each([this](const dht::NodePtr& node) { invalidate(node, pages_of(*node)); });
 }

@@ -7,6 +7,7 @@
 
 #include "dht/volume.h"
 #include "fuse/backing_files.h"
+#include "fuse/kept_opens.h"
 #include "fuse/kernel_caches.h"
 #include "fuse/mount_metrics.h"
 #include "fuse/mount_status.h"
@@ -31,6 +32,7 @@ struct MountBehaviour {
 // A mounted volume, as every operation finds it. Set up before the first request, constant from then on; any thread.
 struct Mount {
   std::unique_ptr<KernelCaches> caches;  // before the volume, whose threads call it to the end
+  std::unique_ptr<KeptOpens> kept_opens; // the same; closed before the volume ends
   std::unique_ptr<dht::Volume> volume;
   dht::NodePtr root;              // of the volume, or the directory that is mounted
   MountBehaviour behaviour;

@@ -50,7 +50,9 @@ Result<void> symlink(Request& request, const char* target, fuse_ino_t parent, co
 }
 
 Result<void> unlink(Request& request, fuse_ino_t parent, const char* name) {
-  if (const auto done = request.volume().unlink(request.node_to_change(parent), name, request.caller()); !done) return done;
+  const dht::NodePtr dir = request.node_to_change(parent);
+  request.mount().kept_opens->end_name(*dir, name);
+  if (const auto done = request.volume().unlink(dir, name, request.caller()); !done) return done;
   return request.reply_ok();
 }
 
@@ -60,7 +62,9 @@ Result<void> rmdir(Request& request, fuse_ino_t parent, const char* name) {
 }
 
 Result<void> rename(Request& request, fuse_ino_t parent, const char* name, fuse_ino_t new_parent, const char* new_name, unsigned flags) {
-  const auto done = request.volume().rename(request.node_to_change(parent), name, request.node_to_change(new_parent), new_name, flags, request.caller());
+  const dht::NodePtr from = request.node_to_change(parent), to = request.node_to_change(new_parent);
+  request.mount().kept_opens->end_name(*to, new_name);
+  const auto done = request.volume().rename(from, name, to, new_name, flags, request.caller());
   if (!done) return done;
   return request.reply_ok();
 }

@@ -37,10 +37,9 @@ bool is_direct(const Mount& mount, int flags) {
   return (flags & O_APPEND) && (flags & O_ACCMODE) != O_RDONLY;
 }
 
-std::unique_ptr<FileHandle> fill_handle(const Mount& mount, const dht::OpenFilePtr& file, fuse_file_info& info) {
-  auto handle = std::make_unique<FileHandle>();
-  handle->file = file;
-  if (mount.backings) handle->backing = mount.backings->open(file->node(), file->take_descriptor());
+// How the kernel is to serve the open.
+void describe(const Mount& mount, const std::unique_ptr<FileHandle>& handle, fuse_file_info& info) {
+  const dht::OpenFilePtr& file = handle->file;
   const auto mode = handle->backing.mode();
   info.backing_id = handle->backing.backing_id();
   handle->direct = mode == BackingFiles::Mode::kBesideIt || (mode == BackingFiles::Mode::kDaemon && is_direct(mount, info.flags));
@@ -51,6 +50,13 @@ std::unique_ptr<FileHandle> fill_handle(const Mount& mount, const dht::OpenFileP
   info.keep_cache = mode == BackingFiles::Mode::kDaemon && !handle->direct && !(info.flags & O_TRUNC) && current;
   // What the kernel writes itself nobody tells us of.
   if (mode == BackingFiles::Mode::kPassthrough && (info.flags & O_ACCMODE) != O_RDONLY) static_cast<void>(file->node()->exchange_data_stamp({}));
+}
+
+std::unique_ptr<FileHandle> fill_handle(const Mount& mount, const dht::OpenFilePtr& file, fuse_file_info& info) {
+  auto handle = std::make_unique<FileHandle>();
+  handle->file = file;
+  if (mount.backings) handle->backing = mount.backings->open(file->node(), file->take_descriptor());
+  describe(mount, handle, info);
   return handle;
 }
 
@@ -70,6 +76,10 @@ Result<void> reply_created(Request& request, const Result<dht::Created>& created
 Result<void> open(Request& request, fuse_ino_t ino, fuse_file_info* info) {
   const dht::NodePtr node = request.node(ino);
   dht::Caller caller = request.caller();
+  if (auto kept = request.mount().kept_opens->take(*node, static_cast<uint32_t>(info->flags), caller)) {
+    describe(request.mount(), kept, *info);
+    return request.reply_open(*info, std::move(kept));
+  }
   caller.takes_descriptor = request.mount().backings && request.mount().backings->wants(*node);
   const auto file = request.volume().open(node, static_cast<uint32_t>(info->flags), caller);
   if (!file) return fail(file.error());
@@ -97,11 +107,12 @@ Result<void> flush(Request& request, fuse_ino_t, fuse_file_info* info) {
 
 // The last descriptor has gone.
 Result<void> release(Request& request, fuse_ino_t, fuse_file_info* info) {
-  const std::unique_ptr<FileHandle> handle(file_handle(info));
+  std::unique_ptr<FileHandle> handle(file_handle(info));
   dht::Caller caller = request.caller();
   caller.interrupted = nullptr;
   if (info->flock_release) request.volume().drop_locks(handle->file, wire::LockKind::kFlock, info->lock_owner, caller);
-  request.release(*handle, caller);
+  request.volume().drop_locks_of_open(handle->file, caller);
+  if (!request.mount().kept_opens->keep(handle, caller)) request.release(*handle, caller);
   return request.reply_ok();
 }
 

@@ -10,21 +10,10 @@
 
 #include "dht/volume.h"
 #include "fuse/fuse_protocol.h"
+#include "fuse/handles.h"
 #include "fuse/mount.h"
 
 namespace voldfs::fuse {
-
-// An open file as the kernel names it (fuse_file_info::fh).
-struct FileHandle {
-  dht::OpenFilePtr file;
-  bool direct = false;        // the kernel keeps no pages of what goes through this open
-  BackingFiles::Use backing;  // ends before the brick hears of the open's end
-};
-
-struct DirectoryHandle {
-  dht::NodePtr node;
-  std::shared_ptr<dht::DirStream> stream;
-};
 
 inline FileHandle* file_handle(const fuse_file_info* info) { return info ? reinterpret_cast<FileHandle*>(info->fh) : nullptr; }
 inline DirectoryHandle* directory_handle(const fuse_file_info* info) { return reinterpret_cast<DirectoryHandle*>(info->fh); }

@@ -85,6 +85,7 @@ Session::Session(Mount& mount, unique_fd device)
 
 Session::~Session() {
   wait(0);
+  if (mount_.kept_opens) mount_.kept_opens->close_all();
   if (session_) fuse_session_destroy(session_);
 }
 
@@ -133,6 +134,7 @@ Explained<void> Session::negotiate() {
 Explained<void> Session::serve_caches() {
   unique_fd device(::fcntl(transport_.device(), F_DUPFD_CLOEXEC, 0));
   if (!device) return explain(std::string("cannot duplicate the descriptor of /dev/fuse: ") + std::strerror(errno));
+  mount_.kept_opens = std::make_unique<KeptOpens>(mount_);
   mount_.caches = std::make_unique<KernelCaches>(std::move(device), mount_);
   MountBehaviour& behaviour = mount_.behaviour;
   if (!mount_.caches->can_drop_names()) {

@@ -5,7 +5,6 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -20,6 +19,7 @@
 #include <string>
 #include <thread>
 
+#include "brick/base/descriptors.h"
 #include "brick/base/metrics_server.h"
 #include "dht/volume.h"
 #include "fuse/limits.h"
@@ -115,15 +115,6 @@ Explained<std::unique_ptr<dht::Volume>> open_volume(const Job& job) {
   return open_volume(job, std::move(*found), kMountWaitMs);
 }
 
-// Bricks stay reachable by as many connections and files as they need.
-void raise_file_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-    limit.rlim_cur = limit.rlim_max;
-    ::setrlimit(RLIMIT_NOFILE, &limit);
-  }
-}
-
 // What the kernel does for an application by passthrough, it does with this process's rights. So no reserved blocks and no quota
 // beyond its limit for anybody, and a write takes suid and sgid away whoever writes.
 void give_up_rights() {
@@ -172,8 +163,8 @@ class Terminator {
 
 // Mounts and serves until the end. `ready` is called once the kernel answers for the mount.
 Explained<void> serve(const Job& job, const std::function<void()>& ready) {
+  if (const auto room = make_room_for_descriptors(); !room) spdlog::warn("mount.descriptors limit low error=\"{}\"", std::strerror(room.error().code));
   Terminator terminator;
-  raise_file_limit();
   give_up_rights();
   Mount mount;
   mount.behaviour = job.options.behaviour;

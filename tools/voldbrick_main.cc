@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
-#include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -16,6 +15,7 @@
 #include <optional>
 #include <string>
 
+#include "brick/base/descriptors.h"
 #include "brick/server/brick_server.h"
 #include "dht/maintenance.h"
 
@@ -126,14 +126,6 @@ void heed_log_level(const std::map<std::string, std::string>& options) {
   spdlog::info("log_level level={}", spdlog::level::to_string_view(level));
 }
 
-// Each connection needs two descriptors, each open file one.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) spdlog::warn("descriptor_limit_low error={}", errno);
-}
-
 voldfs::dht::Maintenance::Brick looked_after(voldfs::server::BrickServer& server) {
   constexpr uint32_t kOverdueMs = 10'000;
   voldfs::dht::Maintenance::Brick brick;
@@ -166,7 +158,8 @@ int main(int argc, char** argv) {
     return kExitRefused;
   }
   if (!open_log()) return kExitRefused;
-  raise_descriptor_limit();
+  // Each connection needs two, each open file one.
+  if (const auto room = voldfs::make_room_for_descriptors(); !room) spdlog::warn("descriptor_limit_low error={}", room.error().code);
 
   // Blocked before any thread is made, so that they all leave these to sigwait() below.
   sigset_t ends;

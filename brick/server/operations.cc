@@ -43,7 +43,7 @@ const std::vector<Operation>& table() {
       make(Op::kMknod, op_mknod, kBody<wire::MakeBody>, kName),
       make(Op::kSymlink, op_symlink, kBody<wire::MakeBody>, kName | kName2),
       make(Op::kMkdir, op_mkdir, kBody<wire::MkdirBody>, kName | kData),
-      make(Op::kUnlink, op_unlink, kBody<wire::UnlinkBody>, kName),
+      make(Op::kUnlink, op_unlink, kBody<wire::UnlinkBody>, kName | kData),
       make(Op::kRmdir, op_rmdir, kBody<wire::RmdirBody>, kName),
       make(Op::kRename, op_rename, kBody<wire::RenameBody>, kName | kName2),
       make(Op::kLink, op_link, kBody<wire::LinkBody>, kName),

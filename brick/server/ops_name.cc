@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "brick/server/ops_object.h"
 #include "brick/store/name_lock.h"
 #include "brick/store/names_remove.h"
 #include "brick/store/names_rename.h"
@@ -109,6 +110,7 @@ Result<void> op_symlink(Call& call) { return make_node(call, true); }
 Result<void> op_unlink(Call& call) {
   auto body = call.request.as<wire::UnlinkBody>();
   if (!body) return fail(body.error());
+  if (auto closed = release_all(call, call.request.data); !closed && closed.error().code != wire::kOpenUnknown) return closed;
   auto dir = enter(call, body->dir, true);
   if (!dir) return fail(dir.error());
   wire::EntryBody met{};

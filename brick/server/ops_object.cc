@@ -123,20 +123,25 @@ Result<void> release(Call& call, uint32_t open) {
 
 }  // namespace
 
-Result<void> op_release(Call& call) {
-  auto body = call.request.as<wire::OpenRef>();
-  if (!body) return fail(body.error());
-  const auto further = call.request.data;
+Result<void> release_all(Call& call, std::span<const std::byte> numbers) {
   uint32_t open;
-  if (further.size() % sizeof open != 0) return fail(EPROTO);
-  auto closed = release(call, body->open);
-  for (size_t at = 0; at < further.size(); at += sizeof open) {
-    std::memcpy(&open, further.data() + at, sizeof open);
+  if (numbers.size() % sizeof open != 0) return fail(EPROTO);
+  Result<void> closed;
+  for (size_t at = 0; at < numbers.size(); at += sizeof open) {
+    std::memcpy(&open, numbers.data() + at, sizeof open);
     const auto one = release(call, open);
     if (closed) closed = one;
   }
-  if (!closed && (call.request.header.flags & wire::kFlagResend)) return {};  // the first one did it
   return closed;
+}
+
+Result<void> op_release(Call& call) {
+  auto body = call.request.as<wire::OpenRef>();
+  if (!body) return fail(body.error());
+  const auto first = release(call, body->open);
+  const auto others = release_all(call, call.request.data);
+  if (call.request.header.flags & wire::kFlagResend) return {};  // the first one did it
+  return first ? others : first;
 }
 
 Result<void> op_flags_get(Call& call) {

@@ -11,6 +11,8 @@ Result<void> op_setattr(Call& call);
 Result<void> op_readlink(Call& call);
 Result<void> op_open(Call& call);
 Result<void> op_release(Call& call);
+// Closes the session's opens of these numbers, u32 each. kOpenUnknown: of one of them, when the others have been closed.
+Result<void> release_all(Call& call, std::span<const std::byte> numbers);
 Result<void> op_flags_get(Call& call);
 Result<void> op_flags_set(Call& call);
 Result<void> op_statfs(Call& call);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "brick/server/server_state.h"
+#include "brick/store/open_files.h"
 
 namespace voldfs::server {
 
@@ -84,6 +85,7 @@ std::string status_document(ServerState& server) {
               {"protocol_errors", metrics.protocol_errors.load()},
               {"sessions_expired", metrics.sessions_expired.load()},
               {"locks", server.locks.count()},
+              {"open_files", server.store.open_files().count()},
               {"leases", leases_of(server.leases)},
               {"descriptors",
                {{"handed_out", metrics.descriptors.load()}, {"held", server.pins.handed_out()}, {"pinned", server.pins.pinned()}}},
