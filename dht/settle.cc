@@ -99,8 +99,8 @@ Result<void> remove_replaced(Volume::Impl& volume, const Txn& txn, const NodePtr
   }
   const uint16_t brick = volume.ordinal_of(replaced.brick);
   if (brick == txn.authority) return {};
-  const wire::UnlinkBody body{{to->id(), 0, 0, 0}, replaced.object, kUnlinkOffHash, 0};
-  return done_or(volume.call(brick, wire::Request(wire::Op::kUnlink, body, txn.new_name), caller));
+  auto gone = remove_object(volume, brick, to, txn.new_name, {replaced.object, replaced.handle}, caller);
+  return gone || is_done_already(gone.error()) ? Result<void>{} : gone;
 }
 
 // The mark and what carries it: a stub goes; an object that was here has gone to its new place before.

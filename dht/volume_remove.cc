@@ -5,6 +5,32 @@
 
 namespace voldfs::dht {
 
+Result<void> remove_object(Volume::Impl& volume, uint16_t brick, const NodePtr& dir, std::string_view name,
+                           const wire::ObjectRef& object, const Caller& caller) {
+  const auto remove = [&] {
+    return volume.call_dir(
+        brick, dir, IfAbsent::kNoEntry,
+        [&](const wire::DirRef& ref) {
+          return wire::Request(wire::Op::kUnlink, wire::UnlinkBody{ref, object.id, kUnlinkOffHash, 0}, name);
+        },
+        caller);
+  };
+  const auto is_elsewhere = [](const Error& error) {
+    return error.code == ENOENT || error.code == wire::kOtherId || error.code == wire::kDirAbsent;
+  };
+  auto gone = remove();
+  if (gone || !is_elsewhere(gone.error())) return gone ? Result<void>{} : fail(gone.error());
+  // Or it waits in .voldfs/parked for its place, in which something else lay.
+  wire::SettleBody body{};
+  body.object = object;
+  body.to_dir = dir->id();
+  auto settled = volume.call_dir(
+      brick, dir, IfAbsent::kNoEntry, [&](const wire::DirRef&) { return wire::Request(wire::Op::kSettle, body, "", name); }, caller);
+  if (!settled) return {};
+  gone = remove();
+  return gone || is_elsewhere(gone.error()) ? Result<void>{} : fail(gone.error());
+}
+
 namespace {
 
 constexpr int kChangedStubsMax = 8;  // names that lead elsewhere at each try
@@ -42,11 +68,7 @@ Result<void> unlink_stubbed(Volume::Impl& volume, const NodePtr& dir, std::strin
       dir, name, IfAbsent::kNoEntry,
       [&](const wire::DirRef& ref) { return unlink_request(ref, name, found.object.id, kUnlinkStub); }, caller);
   if (!stub) return fail(stub.error());
-  auto object = volume.call_dir(
-      found.brick, dir, IfAbsent::kNoEntry,
-      [&](const wire::DirRef& ref) { return unlink_request(ref, name, found.object.id, kUnlinkOffHash); }, caller);
-  if (object || object.error().code == ENOENT || object.error().code == wire::kOtherId) return {};
-  return fail(object.error());
+  return remove_object(volume, found.brick, dir, name, found.object, caller);
 }
 
 }  // namespace

@@ -9,6 +9,10 @@ namespace voldfs::dht {
 inline constexpr uint32_t kUnlinkStub = 1;     // also a stub
 inline constexpr uint32_t kUnlinkOffHash = 2;  // an object's own path, after the stub that led to it has gone
 
+// What a stub has led to goes, after the stub: from the path of its name on its brick. That it is gone already is success.
+Result<void> remove_object(Volume::Impl& volume, uint16_t brick, const NodePtr& dir, std::string_view name,
+                           const wire::ObjectRef& object, const Caller& caller);
+
 // Home stops the directory's growth, and all of its set find that it is empty. From here on nothing can be added to it.
 // ENOTEMPTY: cancelled again, everywhere. EBUSY: somebody else removes it. `name` in `parent` leads to it.
 Result<void> begin_removal(Volume::Impl& volume, const NodePtr& victim, const NodePtr& parent, std::string_view name,

@@ -52,7 +52,7 @@ Result<DirectoryPtr> build(Store& store, const Directory& parent, const std::str
   RootScope scope;
   auto built = build_copy(store, body, xattrs);
   if (!built) return built;
-  if (auto placed = place_copy(store, parent, name, body.record.id); !placed) return fail(placed.error());
+  if (auto placed = place_copy(store, parent, name, body.record.id, met); !placed) return fail(placed.error());
   return built;
 }
 

@@ -7,6 +7,7 @@
 #include "brick/store/attr.h"
 #include "brick/store/directory_move.h"
 #include "brick/store/name_lock.h"
+#include "brick/store/named_copy.h"
 #include "brick/store/store.h"
 #include "brick/store/xattr.h"
 #include "brick/wire/message.h"
@@ -114,13 +115,16 @@ Result<DirectoryPtr> build_copy(Store& store, const wire::MaterializeBody& body,
   return store.directories().establish(std::move(*fd), record);
 }
 
-Result<void> place_copy(Store& store, const Directory& parent, const std::string& name, const Id& id) {
+Result<void> place_copy(Store& store, const Directory& parent, const std::string& name, const Id& id,
+                        const wire::EntryBody& met) {
   RootScope scope;
   KeepTimes times(parent.fd());
   const std::string built = id.hex();
   const int done = renameat2(store.tmp(), built.c_str(), parent.fd(), name.c_str(), RENAME_NOREPLACE);
   if (done == 0) return {};
   if (errno != EEXIST) return fail_errno();
+  if (met.kind == wire::EntryKind::kStub && met.object.id == id && !met.leaving)
+    return take_stubs_name(store.tmp(), built, parent, name, met.link.brick);
   // Files, stubs and homes have the better claim: a copy's path is a convenience.
   return park(store, store.tmp(), built, built);
 }
@@ -210,7 +214,7 @@ Result<wire::EntryBody> materialize(Store& store, const wire::MaterializeBody& b
   RootScope scope;
   auto built = build_copy(store, body, xattrs);
   if (!built) return fail(built.error());
-  if (auto placed = place_copy(store, **parent, name, body.record.id); !placed) return fail(placed.error());
+  if (auto placed = place_copy(store, **parent, name, body.record.id, met); !placed) return fail(placed.error());
   return describe_directory(**built);
 }
 

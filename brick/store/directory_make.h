@@ -29,7 +29,8 @@ Result<wire::EntryBody> grow_set(Store& store, const wire::SetGrowBody& body);
 // For adoption.h: a new copy, complete, in .voldfs/tmp; from there to its place, or to .voldfs/parked where that is taken;
 // and the attributes of one that is here (its times stay).
 Result<DirectoryPtr> build_copy(Store& store, const wire::MaterializeBody& body, std::span<const std::byte> xattrs);
-Result<void> place_copy(Store& store, const Directory& parent, const std::string& name, const Id& id);
+// `met`: what lies at the name; its own stub gives way to the copy.
+Result<void> place_copy(Store& store, const Directory& parent, const std::string& name, const Id& id, const wire::EntryBody& met);
 Result<void> take_over_attributes(const Directory& dir, wire::Attr attr, std::span<const std::byte> xattrs);
 
 // A directory as the wire says it: record and attributes.

@@ -9,6 +9,7 @@
 #include "brick/store/credentials.h"
 #include "brick/store/directory_remove.h"
 #include "brick/store/name_lock.h"
+#include "brick/store/named_copy.h"
 #include "brick/store/names_create.h"
 #include "brick/store/names_entry.h"
 #include "brick/store/store.h"
@@ -29,36 +30,44 @@ DirectoryPtr parent_of(Store& store, const PhysicalPlace& place) {
   return found ? *found : nullptr;
 }
 
-// The new place's stub gives way to the directory that it leads to.
-Result<bool> take_stubs_place(const PhysicalPlace& place, Directory& dir, const Directory& to, const std::string& name) {
-  if (auto noted = note_off_hash(dir, false); !noted) return fail(noted.error());
-  if (renameat2(place.parent.get(), place.name.c_str(), to.fd(), name.c_str(), RENAME_EXCHANGE) != 0) {
-    const int error = errno;
-    if (auto noted = note_off_hash(dir, true); !noted) return fail(noted.error());
-    if (error == EINVAL) return false;  // below itself by the paths here: the stub goes on leading to it
-    return fail(error);
+// The new place's stub gives way to the directory that it leads to, and lies where that was for a moment: in .voldfs/parked,
+// where a kill cannot make a name of it.
+Result<void> take_stubs_place(Store& store, PhysicalPlace place, Directory& dir, const Directory& to, const std::string& name,
+                              const Id& home_brick) {
+  if (!is_parked(store, place)) {
+    if (auto parked = park(store, place.parent.get(), place.name, dir.id().hex()); !parked) return parked;
+    auto found = find_place(dir);
+    if (!found) return fail(found.error());
+    place = std::move(*found);
   }
+  if (!(dir.record().role & wire::kRoleHome)) return take_stubs_name(place.parent.get(), place.name, to, name, home_brick);
+  if (auto noted = note_off_hash(dir, false); !noted) return noted;
+  if (renameat2(place.parent.get(), place.name.c_str(), to.fd(), name.c_str(), RENAME_EXCHANGE) != 0) return fail_errno();
   if (unlinkat(place.parent.get(), place.name.c_str(), 0) != 0) return fail_errno();
-  return true;
+  return {};
 }
 
-// False: what lies there has the better claim.
-Result<bool> move_entry(Store& store, const PhysicalPlace& place, Directory& dir, const DirectoryPtr& to,
-                        const std::string& name) {
+enum class Moved {
+  kStays,    // what lies there has the better claim
+  kToPath,   // its name is elsewhere
+  kToName,   // it is what its name leads to
+};
+
+Result<Moved> move_entry(Store& store, PhysicalPlace place, Directory& dir, const DirectoryPtr& to, const std::string& name) {
   wire::EntryBody met{};
   auto free = vacate(store, *to, name, met);
   if (!free && free.error().code != EEXIST && free.error().code != wire::kLeaving) return fail(free.error());
-  if (!free && met.object.id != dir.id()) return false;
+  if (!free && met.object.id != dir.id()) return Moved::kStays;
   if (!free && met.kind == wire::EntryKind::kStub) {
-    // A stub is a name; a copy in its place would be none.
-    if (!(dir.record().role & wire::kRoleHome)) return false;
-    return take_stubs_place(place, dir, *to, name);
+    if (met.leaving) return Moved::kStays;  // it is about to lead to nothing
+    auto taken = take_stubs_place(store, std::move(place), dir, *to, name, met.link.brick);
+    return taken ? Result<Moved>(Moved::kToName) : fail(taken.error());
   }
-  if (!free) return true;  // it is there
+  if (!free) return Moved::kToName;  // it is there
   const int done = renameat2(place.parent.get(), place.name.c_str(), to->fd(), name.c_str(), RENAME_NOREPLACE);
-  if (done == 0) return true;
+  if (done == 0) return Moved::kToPath;
   // Below itself by the paths here, which are not the volume's: it stays where it is.
-  return errno == EINVAL || errno == EEXIST ? Result<bool>(false) : fail_errno();
+  return errno == EINVAL || errno == EEXIST ? Result<Moved>(Moved::kStays) : fail_errno();
 }
 
 Result<bool> is_leaving(const PhysicalPlace& place, const DirectoryPtr& from, const Id& txn) {
@@ -68,11 +77,13 @@ Result<bool> is_leaving(const PhysicalPlace& place, const DirectoryPtr& from, co
   return *mark && (*mark)->txn == txn;
 }
 
-// Its name may be looked for where it lies: at home, unless the name is a stub, and while home is down.
-bool lies_under_its_name(const Directory& dir, const Id& parent) {
+// Its name leads to it where it lies: it is home, and the name is no stub, or it is what the name leads to in a stub's place.
+Result<bool> lies_under_its_name(const Directory& dir, const Directory& parent, const std::string& name) {
   const wire::DirRecord record = dir.record();
-  if (record.parent != parent) return false;
-  return (record.role & wire::kRoleHome) && !(record.role & wire::kRoleOffHash);
+  if (record.role & wire::kRoleHome) return record.parent == parent.id() && !(record.role & wire::kRoleOffHash);
+  auto home = read_named_copy_at(parent.fd(), name.c_str(), parent.id());
+  if (!home) return fail(home.error());
+  return home->has_value();
 }
 
 }  // namespace
@@ -85,7 +96,10 @@ Result<void> untangle(Store& store, const Directory& above, const DirectoryPtr& 
     if (!place) return fail(place.error());
     const DirectoryPtr parent = parent_of(store, *place);
     if (!parent) return fail(EINVAL);  // it is not below
-    if (!lies_under_its_name(*at, parent->id())) {
+    auto named = lies_under_its_name(*at, *parent, place->name);
+    if (!named && named.error().code == ENOENT) return {};  // others are at it: look again
+    if (!named) return fail(named.error());
+    if (!*named) {
       EntriesGuard entries{{parent, true}};
       auto lock = store.name_locks().name(parent->id(), place->name);
       auto still = get_id_at(parent->fd(), place->name.c_str());
@@ -127,12 +141,16 @@ Result<void> move_directory(Store& store, const DirectoryPtr& dir, const Id& par
     auto was_name = is_leaving(*place, from, txn);
     if (!was_name) return fail(was_name.error());
     const KeepTimes to_times(*was_name && from == *to ? -1 : (*to)->fd());
-    const KeepTimes from_times(*was_name ? -1 : place->parent.get());
-    auto moved = move_entry(store, *place, *dir, *to, name);
+    unique_fd left(fcntl(place->parent.get(), F_DUPFD_CLOEXEC, 0));
+    if (!left) return fail_errno();
+    const KeepTimes from_times(*was_name ? -1 : left.get());
+    auto moved = move_entry(store, std::move(*place), *dir, *to, name);
     if (!moved) return fail(moved.error());
-    if (!*moved) spdlog::info("directory-stays directory={} name={}", dir->id().hex(), name);
-    if (!*moved || !*was_name) return {};
-    if (auto noted = note_off_hash(*dir, true); !noted) return noted;
+    if (*moved == Moved::kStays) spdlog::info("directory-stays directory={} name={}", dir->id().hex(), name);
+    if (*moved == Moved::kStays || !*was_name) return {};
+    if (*moved == Moved::kToPath) {
+      if (auto noted = note_off_hash(*dir, true); !noted) return noted;
+    }
     auto unmarked = remove_xattr(dir->fd(), kXattrLeaving);
     if (!unmarked && unmarked.error().code != ENODATA) return unmarked;
     return from->count_subdirectory(-1);

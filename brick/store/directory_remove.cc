@@ -12,6 +12,7 @@
 
 #include "brick/store/credentials.h"
 #include "brick/store/name_lock.h"
+#include "brick/store/named_copy.h"
 #include "brick/store/record.h"
 #include "brick/store/store.h"
 #include "brick/store/xattr.h"
@@ -23,14 +24,17 @@ namespace {
 constexpr int kPlaceTries = 10;  // a path that is renamed while it is read
 
 // What a directory that is met in one that is to go is worth: none of its names is one of the outer one's.
-Result<bool> is_copy(int dir, const char* name) {
+Result<bool> is_copy(const Directory& dir, const char* name) {
   std::array<std::byte, kRecordMax> value;
-  auto size = get_xattr_at(dir, name, kXattrDir, value);
+  auto size = get_xattr_at(dir.fd(), name, kXattrDir, value);
   if (!size && size.error().code == ENODATA) return false;
   if (!size) return fail(size.error());
   auto record = decode_directory(std::span(value).first(*size), Id{});
   if (!record) return fail(record.error());
-  return !(record->role & wire::kRoleHome);
+  if (record->role & wire::kRoleHome) return (record->role & wire::kRoleOffHash) != 0;
+  auto named = read_named_copy_at(dir.fd(), name, dir.id());
+  if (!named) return fail(named.error());
+  return !named->has_value();
 }
 
 Result<std::vector<std::string>> entries_of(const Directory& dir) {
@@ -53,7 +57,7 @@ Result<std::vector<std::string>> entries_of(const Directory& dir) {
 }
 
 Result<void> clear_copy(Store& store, const Directory& dir, const std::string& name) {
-  auto copy = is_copy(dir.fd(), name.c_str());
+  auto copy = is_copy(dir, name.c_str());
   if (!copy && copy.error().code == ENOENT) return {};
   if (!copy) return fail(copy.error());
   if (!*copy) return fail(ENOTEMPTY);
@@ -152,6 +156,16 @@ Result<void> commit_removal(Store& store, const DirectoryPtr& parent, const Dire
   return counts ? parent->count_subdirectory(-1) : Result<void>();
 }
 
+// The name goes on without the copy: it ends by the removal of its stub.
+Result<void> leave_stub(Store& store, const Directory& parent, const std::string& name, const Directory& target) {
+  auto lock = store.name_locks().name(parent.id(), name);
+  auto home = read_named_copy_at(parent.fd(), name.c_str(), parent.id());
+  if (!home) return fail(home.error());
+  if (!*home) return {};
+  if (auto empty = check_empty(target); !empty) return empty;
+  return give_name_to_stub(store, parent, name, target.id(), **home);
+}
+
 // The parent too, for its times are put back.
 Result<void> remove_member(Store& store, const DirectoryPtr& target) {
   if (target->record().role & wire::kRoleHome) return fail(EINVAL);
@@ -167,6 +181,9 @@ Result<void> remove_member(Store& store, const DirectoryPtr& target) {
     if (!still || *still != target->id()) continue;
     if (auto cleared = clear_copies(store, *target); !cleared) return cleared;
     KeepTimes times(place->parent.get());
+    if (parent && *parent) {
+      if (auto left = leave_stub(store, **parent, place->name, *target); !left) return left;
+    }
     return remove_here(store, target, nullptr, {});
   }
   return fail(EBUSY);

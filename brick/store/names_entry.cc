@@ -9,6 +9,7 @@
 
 #include "brick/store/attr.h"
 #include "brick/store/handle.h"
+#include "brick/store/named_copy.h"
 #include "brick/store/open_files.h"
 #include "brick/store/store.h"
 #include "brick/store/xattr.h"
@@ -22,6 +23,22 @@ constexpr char kOwnName[] = ".voldfs";
 constexpr int kParkedNamesMax = 1000;  // of one object with as many hard links that are parked at once
 constexpr size_t kFileNameMax = 255;
 
+// A named copy, as the stub says it that would lie in its place.
+wire::EntryBody stub_entry(const wire::EntryBody& copy, const Id& home) {
+  wire::EntryBody entry{};
+  entry.kind = wire::EntryKind::kStub;
+  entry.type = wire::ObjectType::kDirectory;
+  entry.object.id = copy.object.id;
+  entry.leaving = copy.leaving;
+  entry.link = copy.link;  // of the mark
+  if (entry.leaving) return entry;
+  entry.link.state = wire::LinkState::kCommitted;
+  entry.link.type = wire::ObjectType::kDirectory;
+  entry.link.brick = home;
+  entry.link.object = copy.object.id;
+  return entry;
+}
+
 Result<wire::EntryBody> directory_entry(Store& store, const Directory& dir, const std::string& name, wire::EntryBody entry) {
   auto id = get_id_at(dir.fd(), name.c_str());
   if (!id && id.error().code != ENODATA) return fail(id.error());
@@ -30,8 +47,11 @@ Result<wire::EntryBody> directory_entry(Store& store, const Directory& dir, cons
   if (!directory) return fail(directory.error());
   entry.object.id = (*directory)->id();
   entry.dir = (*directory)->record();
-  if (entry.dir.role == wire::kRoleSkeleton) return fail(ENOENT);
-  return entry;
+  if (entry.dir.role & wire::kRoleHome) return entry;
+  auto home = read_named_copy_at(dir.fd(), name.c_str(), dir.id());
+  if (!home) return fail(home.error());
+  if (*home) return stub_entry(entry, **home);
+  return entry.dir.role == wire::kRoleSkeleton ? Result<wire::EntryBody>(fail(ENOENT)) : entry;
 }
 
 Result<Id> file_id(int dir, const char* name) {
@@ -117,8 +137,8 @@ Result<wire::EntryBody> read_entry(Store& store, const Directory& dir, const std
 }
 
 bool is_mere_copy(const wire::EntryBody& entry) {
-  return entry.kind == wire::EntryKind::kObject && entry.type == wire::ObjectType::kDirectory &&
-         !(entry.dir.role & (wire::kRoleHome | wire::kRoleBackup));
+  const bool is_directory = entry.kind == wire::EntryKind::kObject && entry.type == wire::ObjectType::kDirectory;
+  return is_directory && (!(entry.dir.role & wire::kRoleHome) || (entry.dir.role & wire::kRoleOffHash));
 }
 
 Result<void> check_entry(const wire::EntryBody& entry, const Id& expected) {

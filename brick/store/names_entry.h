@@ -40,7 +40,8 @@ Result<std::optional<wire::Link>> read_link_at(int dir, const char* name);
 // The entry's leaving mark, if it has one for this name. ENOENT.
 Result<std::optional<Leaving>> read_leaving_at(int dir, const char* name, const Id& dir_id);
 
-// Whether an entry is a directory's copy that only lies here by convenience: it gives way to whatever has a claim.
+// Whether an entry is a directory that only lies here by convenience, for its name is elsewhere: a copy, or home after a rename to
+// another authority. It gives way to whatever has a claim.
 bool is_mere_copy(const wire::EntryBody& entry);
 
 // Refuses an entry that takes part in a transaction (kLeaving) or is not what the request expects (kOtherId).

@@ -7,6 +7,7 @@
 #include "brick/store/attr.h"
 #include "brick/store/credentials.h"
 #include "brick/store/name_lock.h"
+#include "brick/store/names_create.h"
 #include "brick/store/open_files.h"
 #include "brick/store/store.h"
 #include "brick/store/xattr.h"
@@ -25,7 +26,10 @@ Result<void> drop_name(Store& store, int dir, const std::string& name, const wir
   if (is_file && last && store.open_files().is_open(entry.object.id)) {
     if (auto kept = store.open_files().keep(dir, name.c_str(), entry.object.id); !kept) return kept;
   } else if (unlinkat(dir, name.c_str(), 0) != 0) {
-    return fail_errno();
+    if (errno != EISDIR || entry.kind != wire::EntryKind::kStub) return fail_errno();
+    // A named copy, which is no name in .voldfs/parked. Without the caller's rights, as the copy itself.
+    RootScope scope;
+    if (auto parked = park(store, dir, name, entry.object.id.hex()); !parked) return parked;
   }
   if (!attr_after) return {};
   *attr_after = entry.attr;
@@ -137,6 +141,11 @@ Result<wire::EntryBody> settle_object(Store& store, const wire::SettleBody& body
   auto lock = store.name_locks().names(from ? from->id() : Id{}, old_name, (*to)->id(), new_name);
   auto there = read_entry(store, **to, new_name);
   if (!there && there.error().code != ENOENT) return there;
+  if (!there || is_mere_copy(*there)) {  // a directory that is no name here, which a former path of it has left in the way
+    const KeepTimes times((*to)->fd());
+    if (auto free = vacate(store, **to, new_name, met); !free) return fail(free.error());
+    there = fail(ENOENT);
+  }
   auto objects = store.name_locks().objects(body.object.id, there ? there->object.id : Id{});
   auto source = find_source(store, body, from, old_name);
   const bool settled = there && there->kind == wire::EntryKind::kObject && there->object.id == body.object.id;

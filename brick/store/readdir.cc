@@ -14,6 +14,7 @@
 
 #include "brick/store/attr.h"
 #include "brick/store/handle.h"
+#include "brick/store/named_copy.h"
 #include "brick/store/names_entry.h"
 #include "brick/store/record.h"
 #include "brick/store/store.h"
@@ -84,15 +85,20 @@ struct Listed {
   wire::Handle handle{};
 };
 
-// A directory is listed by its home and by its backup, which stands in for it.
-Result<bool> is_listed_directory(int dir, const char* name) {
+// A directory is listed by its home and by its backup, which stands in for it; and by what its name leads to. None: not.
+Result<std::optional<wire::EntryKind>> listed_directory(const Directory& dir, const char* name) {
+  using Kind = std::optional<wire::EntryKind>;
   std::array<std::byte, kRecordMax> value;
-  auto size = get_xattr_at(dir, name, kXattrDir, value);
-  if (!size && size.error().code == ENODATA) return true;  // not adopted yet: a lookup will
+  auto size = get_xattr_at(dir.fd(), name, kXattrDir, value);
+  if (!size && size.error().code == ENODATA) return Kind(wire::EntryKind::kObject);  // not adopted yet: a lookup will
   if (!size) return fail(size.error());
   auto record = decode_directory(std::span(value).first(*size), Id{});
   if (!record) return fail(record.error());
-  return (record->role & (wire::kRoleHome | wire::kRoleBackup)) != 0;
+  if (record->role & wire::kRoleHome) return Kind(wire::EntryKind::kObject);
+  auto home = read_named_copy_at(dir.fd(), name, dir.id());
+  if (!home) return fail(home.error());
+  if (*home) return Kind(wire::EntryKind::kStub);
+  return record->role & wire::kRoleBackup ? Kind(wire::EntryKind::kObject) : Kind();
 }
 
 // What is known of an entry; nothing if it is gone meanwhile or not to be listed. No lock: an entry that is
@@ -106,9 +112,10 @@ Result<std::optional<Listed>> describe(Store& store, const Directory& dir, const
   listed.header.kind = wire::EntryKind::kObject;
   listed.header.type = type_of_mode(attr->mode);
   if (listed.header.type == wire::ObjectType::kDirectory) {
-    auto shown = is_listed_directory(dir.fd(), name);
+    auto shown = listed_directory(dir, name);
     if (!shown && shown.error().code != ENOENT) return fail(shown.error());
     if (!shown || !*shown) return std::optional<Listed>();
+    listed.header.kind = **shown;
   }
   if (looks_like_stub(*attr)) {
     auto link = read_link_at(dir.fd(), name);
@@ -120,7 +127,7 @@ Result<std::optional<Listed>> describe(Store& store, const Directory& dir, const
       listed.header.id = (*link)->object;
     }
   }
-  if (listed.header.kind == wire::EntryKind::kObject) {
+  if (listed.header.id.is_none()) {
     auto id = get_id_at(dir.fd(), name);
     if (!id && id.error().code == ENOENT) return std::optional<Listed>();
     if (id) listed.header.id = *id;

@@ -16,6 +16,7 @@ inline constexpr char kXattrId[] = "trusted.voldfs.id";
 inline constexpr char kXattrDir[] = "trusted.voldfs.dir";
 inline constexpr char kXattrLink[] = "trusted.voldfs.link";
 inline constexpr char kXattrLeaving[] = "trusted.voldfs.leaving";
+inline constexpr char kXattrName[] = "trusted.voldfs.name";
 inline constexpr char kXattrTxn[] = "trusted.voldfs.txn";
 
 inline constexpr size_t kRecordMax = 1024;      // bytes of any of the values here
@@ -29,7 +30,8 @@ Result<wire::DirRecord> decode_directory(std::span<const std::byte> value, const
 Bytes encode_link(const wire::Link& link);
 Result<wire::Link> decode_link(std::span<const std::byte> value);
 
-// An old name's mark: the transaction that it takes part in and who decides that.
+// An old name's mark: the transaction that it takes part in and who decides that. Also the value of trusted.voldfs.name: no
+// transaction, and the brick of home.
 struct Leaving {
   Id parent;
   Id txn;

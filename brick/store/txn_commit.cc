@@ -78,11 +78,18 @@ Result<void> park_exchanged(Store& store, const std::string& stub, const Id& id)
   return park(store, store.txn(), stub, id.hex());
 }
 
+// What lies at the name is a directory, whatever the name says that it is: home, or a copy in a stub's place.
+bool is_directory_at(int dir, const std::string& name) {
+  struct stat stat;
+  return fstatat(dir, name.c_str(), &stat, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(stat.st_mode);
+}
+
 // The commit point: one rename(2). Where the stub cannot go over what is there (a directory), or what is there
 // lives on under the other name (an exchange), the two change places, and the rest is tidying.
 Result<void> put_stub(Store& store, const Directory& to, const TxnValue& txn, const Target& target) {
   const std::string stub = stub_name(txn.record.txn);
-  const bool lives_on = txn.record.kind == wire::TxnKind::kExchange && target.exists() && is_object(target.entry);
+  const bool is_copy = target.exists() && !is_object(target.entry) && is_directory_at(to.fd(), txn.new_name);
+  const bool lives_on = is_copy || (txn.record.kind == wire::TxnKind::kExchange && target.exists() && is_object(target.entry));
   const bool swap = lives_on || (is_object(target.entry) && is_directory(target.entry));
   if (!swap) {
     if (auto kept = keep_if_open(store, to, txn, target); !kept) return kept;
@@ -102,7 +109,9 @@ Result<void> tidy_committed(Store& store, const TxnValue& txn) {
   const std::string stub = stub_name(txn.record.txn);
   auto id = get_id_at(store.txn(), stub.c_str());
   if (!id) return {};
-  if (txn.record.kind == wire::TxnKind::kExchange) return park_exchanged(store, stub, *id);
+  auto directory = store.directories().find(*id);
+  const bool is_copy = directory && !((*directory)->record().role & wire::kRoleHome);
+  if (is_copy || txn.record.kind == wire::TxnKind::kExchange) return park_exchanged(store, stub, *id);
   if (auto forgotten = store.directories().forget(*id, true); !forgotten) return forgotten;
   if (unlinkat(store.txn(), stub.c_str(), AT_REMOVEDIR) != 0) return fail_errno();
   return {};
@@ -280,7 +289,7 @@ Result<void> leave_name(Store& store, const DirectoryPtr& dir, const std::string
   met = *entry;
   auto object_lock = store.name_locks().object(entry->object.id);
   RootScope scope;
-  if (!is_object(*entry)) {
+  if (!is_object(*entry) && !is_directory_at(dir->fd(), name)) {
     if (unlinkat(dir->fd(), name.c_str(), 0) != 0) return fail_errno();
   } else {
     if (is_directory(*entry)) {

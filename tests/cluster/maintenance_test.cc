@@ -187,16 +187,17 @@ TEST_F(MaintenanceFault, Scrub_DirectoryStubLost_IsMadeAgain) {
   auto dir = witness->mkdir(root, at1, 0755, kRoot);
   ASSERT_EQ(code(dir), 0);
   ASSERT_EQ(code(witness->rename(root, at1, root, at2, 0, kRoot)), 0);
-  make_file(*witness, dir->node, "inside");
-  ASSERT_TRUE(is_stub(2, at2));
-  fs::remove(cluster_.brick_path(2) / at2);
+  const std::string inside = cluster_.name_at(1, dir->node, "inside");
+  make_file(*witness, dir->node, inside);
+  ASSERT_TRUE(fs::is_directory(cluster_.brick_path(2) / at2));  // a backup, in the stub's place
+  fs::remove_all(cluster_.brick_path(2) / at2);
   cluster_.reboot_host(2);
   auto volume = cluster_.mount();
   ASSERT_EQ(code(housework(*volume, 2).scrub()), 0);
   cluster_.brick(2).scrubbed();
   auto found = volume->lookup(volume->root(), at2, kRoot);
   ASSERT_EQ(code(found), 0);
-  EXPECT_EQ(code(volume->lookup(found->node, "inside", kRoot)), 0);
+  EXPECT_EQ(code(volume->lookup(found->node, inside, kRoot)), 0);
 }
 
 TEST_F(MaintenanceFault, Scrub_BrickDown_IsNotDone) {

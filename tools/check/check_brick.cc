@@ -26,7 +26,7 @@ class BrickCheck {
     secrets();
     root();
     for (const auto& directory : scan_.directories) {
-      if (!directory->parked) record(*directory);
+      record(*directory);
       for (const auto& entry : directory->entries) this->entry(*entry);
     }
     uniqueness();
@@ -130,6 +130,7 @@ class BrickCheck {
   void stub(const ScannedEntry& entry) {
     const std::string path = entry.path();
     if (entry.bad_stub) return error("stub", path, "is a link stub that cannot be read");
+    if (entry.is_named_copy()) return;
     if ((entry.mode & 07777) != store::kStubMode) error("stub", path, "is a link stub whose mode is not 01000");
     if (entry.size != 0) error("stub", path, "is a link stub with data in it");
     if (entry.id) error("stub", path, "is a link stub with an id of its own");
@@ -205,11 +206,7 @@ std::string read_target(int dot, const Id& id) {
 
 unique_fd open_scanned(const BrickScan& scan, const ScannedDirectory& directory) {
   constexpr int kFlags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
-  if (!directory.parked) {
-    const std::string path = "." + directory.path();
-    return unique_fd(::openat(scan.root.get(), path.c_str(), kFlags | O_NOFOLLOW));
-  }
-  return unique_fd(::openat(scan.dot.get(), directory.parked_path.c_str(), kFlags | O_NOFOLLOW));
+  return unique_fd(::openat(scan.root.get(), ("." + directory.path()).c_str(), kFlags | O_NOFOLLOW));
 }
 
 }  // namespace

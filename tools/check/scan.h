@@ -38,20 +38,20 @@ struct ScannedEntry {
   const ScannedDirectory* directory = nullptr;  // what it is, if it is one
 
   bool is_stub() const { return stub.has_value() || bad_stub; }
+  bool is_named_copy() const { return is_stub() && directory; }
   std::string path() const;
 };
 
 struct ScannedDirectory {
-  const ScannedEntry* entry = nullptr;    // null: the brick's root
+  const ScannedEntry* entry = nullptr;    // null: the brick's root, or parked
   Id id;                                  // none: see the entry
   std::optional<wire::DirRecord> record;
   bool bad_record = false;
   uint64_t inode = 0;
-  bool parked = false;                    // lies below .voldfs/parked
-  std::string parked_path;                // then: where, from .voldfs
+  std::string parked_path;                // of one in .voldfs/parked: where, from .voldfs
   std::vector<std::unique_ptr<ScannedEntry>> entries;
 
-  std::string path() const { return parked ? "/.voldfs/" + parked_path : entry ? entry->path() : "/"; }
+  std::string path() const { return !parked_path.empty() ? "/.voldfs/" + parked_path : entry ? entry->path() : "/"; }
   bool has_role(uint8_t role) const { return record && (record->role & role) != 0; }
 };
 
