@@ -193,12 +193,14 @@ uint32_t Volume::Impl::dir_copies() const {
 }
 
 // In this order: nothing older gets to the caches any more, then what is there goes; the acknowledgement follows.
-void Volume::Impl::take_back(uint16_t ordinal, const wire::RecallBody& recall) {
+void Volume::Impl::take_back(uint16_t ordinal, const wire::RecallBody& recall, bool by_other) {
   grants.recalled(ordinal, recall.object, recall.object_sequence);
   Caches* const held = caches.load();
   if (!held) return;
-  if (recall.what & (wire::kRecallEntry | wire::kRecallEntries)) {
-    held->drop_names(recall.object);
+  // With another's change of attributes too: the owner may be another, which the kernel looks at again when it comes by a name.
+  const bool names = recall.what & (wire::kRecallEntry | wire::kRecallEntries);
+  if (names || by_other) held->drop_names(recall.object);
+  if (names) {
     if (const int64_t settles_ms = grants.page_settles_in_ms(); settles_ms > 0) {
       std::this_thread::sleep_for(std::chrono::milliseconds(settles_ms));
       held->drop_names(recall.object);
@@ -218,7 +220,7 @@ client::Notifications Volume::Impl::notifications(uint16_t ordinal) {
     }
     if (take) take(lock);
   };
-  notify.recall = [this, ordinal](const wire::RecallBody& recall, std::string_view) { take_back(ordinal, recall); };
+  notify.recall = [this, ordinal](const wire::RecallBody& recall, std::string_view) { take_back(ordinal, recall, true); };
   notify.drop_cached = [this](uint16_t brick) {
     grants.dropped(brick);
     if (Caches* const all = caches.load()) all->drop_all();

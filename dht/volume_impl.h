@@ -193,7 +193,7 @@ struct Volume::Impl {
   void note_directories(const wire::Reply& reply);
   Result<void> stamp(uint16_t ordinal, wire::Request& request);  // before_request, map version
   client::Notifications notifications(uint16_t ordinal);
-  void take_back(uint16_t ordinal, const wire::RecallBody& recall);
+  void take_back(uint16_t ordinal, const wire::RecallBody& recall, bool by_other = false);
   bool reclaim_all(uint16_t ordinal, bool lost);
 
   mutable std::mutex mutex_;                        // leaf: never held across a request or a callback
