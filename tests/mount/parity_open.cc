@@ -130,8 +130,8 @@ void programs(const std::string& d, Transcript& out) {
     if (size > 0 && std::string_view(target, static_cast<size_t>(size)).ends_with("/sleep")) break;
     ::usleep(1000);
   }
-  c.create("sleep", O_WRONLY), c.create("sleep", O_RDWR), c.create("sleep", O_WRONLY | O_TRUNC),
-      c.create("sleep", O_RDONLY | O_TRUNC);
+  // Not O_RDONLY | O_TRUNC, which empties the running program (fuse/README.md).
+  c.create("sleep", O_WRONLY), c.create("sleep", O_RDWR), c.create("sleep", O_WRONLY | O_TRUNC);
   c.create("sleep", O_RDONLY), c.truncate("sleep", 1), c.create("sleep", O_CREAT | O_RDWR),
       c.chmod("sleep", 0700), c.link("sleep", "l");
   c.create("l", O_WRONLY), c.rename("sleep", "s"), c.unlink("s"), c.unlink("l");

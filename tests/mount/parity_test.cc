@@ -548,11 +548,11 @@ const ParityCase kCases[] = {
     {"InodeFlags", inode_flags}, {"SeekInDirectory", seek_in_directory}, {"SyncCalls", sync_calls},
 };
 
-// On the bricks' host, where file data passes by the daemon, and as on another one.
+// On the bricks' host, where file data passes by the daemon, and as on another one; and there through the daemon too.
 struct Way {
   const char *name, *options;
 };
-const Way kWays[] = {{"Local", ""}, {"Tcp", "transport=tcp"}};
+const Way kLocal{"Local", ""}, kTcp{"Tcp", "transport=tcp"}, kDaemon{"Daemon", "passthrough=off"};
 using Case = std::tuple<ParityCase, Way>;
 
 // Of volumes; by hand also others, VOLDFS_TEST_BRICKS.
@@ -593,15 +593,24 @@ TEST_P(ParitySlow, SameCalls_AnswerAsOnTheLocalFileSystem) { compare(GetParam())
 const auto name_of = [](const testing::TestParamInfo<Case>& info) {
   return std::string(std::get<0>(info.param).name) + std::get<1>(info.param).name;
 };
-auto both_ways(const std::vector<ParityCase>& cases) { return testing::Combine(testing::ValuesIn(cases), testing::ValuesIn(kWays)); }
-// Through the daemon, which is most of the way of a request.
-auto one_way(const std::vector<ParityCase>& cases) { return testing::Combine(testing::ValuesIn(cases), testing::Values(kWays[1])); }
-INSTANTIATE_TEST_SUITE_P(All, Parity, both_ways({std::begin(kCases), std::end(kCases)}), name_of);
-INSTANTIATE_TEST_SUITE_P(Permissions, Parity, one_way(kPermissionCases), name_of);
-INSTANTIATE_TEST_SUITE_P(Sticky, Parity, one_way(kStickyCases), name_of);
-INSTANTIATE_TEST_SUITE_P(Paths, ParitySlow, one_way(kPathCases), name_of);
-INSTANTIATE_TEST_SUITE_P(Renames, ParitySlow, one_way(kRenameCases), name_of);
-INSTANTIATE_TEST_SUITE_P(Xattrs, ParitySlow, one_way(kXattrCases), name_of);
+auto by(std::vector<Way> ways, const std::vector<ParityCase>& cases) {
+  return testing::Combine(testing::ValuesIn(cases), testing::ValuesIn(ways));
+}
+// Over TCP goes most of the way of a request; the other ways take their time.
+const std::vector<Way> kQuickWay{kTcp}, kOtherWays{kLocal, kDaemon}, kAllWays{kLocal, kTcp, kDaemon};
+const std::vector<ParityCase> kAllCases{std::begin(kCases), std::end(kCases)};
+INSTANTIATE_TEST_SUITE_P(All, Parity, by({kLocal, kTcp}, kAllCases), name_of);
+INSTANTIATE_TEST_SUITE_P(Times, Parity, by(kQuickWay, kTimeCases), name_of);
+INSTANTIATE_TEST_SUITE_P(Permissions, Parity, by(kQuickWay, kPermissionCases), name_of);
+INSTANTIATE_TEST_SUITE_P(Sticky, Parity, by(kQuickWay, kStickyCases), name_of);
+INSTANTIATE_TEST_SUITE_P(All, ParitySlow, by({kDaemon}, kAllCases), name_of);
+INSTANTIATE_TEST_SUITE_P(Times, ParitySlow, by(kOtherWays, kTimeCases), name_of);
+INSTANTIATE_TEST_SUITE_P(Permissions, ParitySlow, by(kOtherWays, kPermissionCases), name_of);
+INSTANTIATE_TEST_SUITE_P(Sticky, ParitySlow, by(kOtherWays, kStickyCases), name_of);
+INSTANTIATE_TEST_SUITE_P(Paths, ParitySlow, by(kAllWays, kPathCases), name_of);
+INSTANTIATE_TEST_SUITE_P(Opens, ParitySlow, by(kAllWays, kOpenCases), name_of);
+INSTANTIATE_TEST_SUITE_P(Renames, ParitySlow, by(kAllWays, kRenameCases), name_of);
+INSTANTIATE_TEST_SUITE_P(Xattrs, ParitySlow, by(kAllWays, kXattrCases), name_of);
 
 }  // namespace
 }  // namespace voldfs::test

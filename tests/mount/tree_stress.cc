@@ -13,12 +13,13 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <map>
 
 namespace voldfs::test {
 namespace {
 
-constexpr size_t kLogMax = 60;
+constexpr size_t kLogMax = 100;
 constexpr int kDepthMax = 4;
 
 enum Kind {
@@ -270,9 +271,16 @@ std::string TreeStress::run() {
     };
     const std::string local = run(options_.local), mounted = run(mount);
     operations_++;
-    log_.push_back(std::to_string(operations_) + " " + (as_other ? "other's " : "") + describe(operation) +
-                   " through " + mount + ": " + local);
+    // What was refused has changed nothing, and would only lengthen the log.
+    const bool refused = local.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ") == std::string::npos;
+    if (!refused || local != mounted)
+      log_.push_back(std::to_string(operations_) + " " + (as_other ? "other's " : "") + describe(operation) +
+                     " through " + std::filesystem::path(mount).parent_path().filename().string() + ": " + local);
     if (log_.size() > kLogMax) log_.pop_front();
+    if (!refused && ::getenv("DBGCHECK")) {
+      ::usleep(3000);
+      if (std::system((std::string(::getenv("DBGCHECK")) + " " + std::filesystem::path(options_.local).parent_path().parent_path().string()).c_str()) != 0) failure_ = "check fails";
+    }
     if (local != mounted) failure_ = "answers differ\n  local: " + local + "\n  mount: " + mounted;
     if (failure_.empty() && operations_ % options_.compare_every == 0) compare_trees();
   }
@@ -298,11 +306,18 @@ std::string TreeStress::name() {
   return std::string(1, static_cast<char>('a' + random_() % options_.names));
 }
 
+// Mostly of what is there, else most operations would meet nothing.
 std::string TreeStress::path() {
   std::string out;
-  for (uint64_t depth = random_() % kDepthMax; depth > 0; depth--)
-    out += name() + "/";
-  return out + name();
+  for (uint64_t depth = random_() % kDepthMax;; depth--) {
+    std::string error;
+    auto there = names_of(options_.local + "/" + out, error);
+    std::erase_if(there, [](const std::string& each) { return each[0] == '.'; });
+    const std::string each = there.empty() || random_() % 4 == 0 ? name() : there[random_() % there.size()];
+    out += each.substr(0, each.find('\t'));
+    if (depth == 0) return out;
+    out += "/";
+  }
 }
 
 TreeStress::Operation TreeStress::make() {
