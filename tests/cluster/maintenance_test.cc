@@ -19,6 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 const dht::Caller kRoot{};
+constexpr int kDeadlineMs = 10'000;
 
 int code(const auto& result) { return result ? 0 : result.error().code; }
 
@@ -49,6 +50,8 @@ class MaintenanceFault : public testing::Test {
     EXPECT_EQ(code(volume.rename(root, at1, root, at2, 0, kRoot)), 0);
     EXPECT_TRUE(is_stub(2, at2));
     EXPECT_TRUE(exists(1, at2));
+    // The transaction is forgotten behind the rename's back.
+    EXPECT_TRUE(wait_until(kDeadlineMs, [&] { return fs::is_empty(cluster_.brick_path(2) / ".voldfs/txn"); }));
     return at2;
   }
 
