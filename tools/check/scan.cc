@@ -171,7 +171,7 @@ Explained<void> read_dot(BrickScan& scan) {
   scan.identity = **identity;
   scan.lock.reset(::openat(scan.dot.get(), "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!scan.lock) scan.lock.reset(::openat(scan.dot.get(), "lock", O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (!::getenv("DBGLIVE") && scan.lock && ::flock(scan.lock.get(), LOCK_EX | LOCK_NB) < 0) {
+  if (scan.lock && ::flock(scan.lock.get(), LOCK_EX | LOCK_NB) < 0) {
     return explain(scan.path + " is being served: stop its voldbrick first, the check is an offline one.");
   }
   if (auto key = store::read_small_file(scan.dot.get(), "key")) scan.key.assign(key->begin(), key->end());
