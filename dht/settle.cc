@@ -70,6 +70,17 @@ wire::Request mark_request(wire::Op op, const wire::DirRef& dir, const Id& txn, 
   return wire::Request(op, wire::MarkBody{dir, txn, authority, expected}, name);
 }
 
+// Brings an object's file to the path of its name. On a brick that is not the name's authority no name leads to what else may lie
+// there (a file whose stub has gone, a directory under its former path): it makes way.
+Result<wire::Reply> call_settle(Volume::Impl& volume, uint16_t brick, const NodePtr& to, const wire::SettleBody& body,
+                                const Txn& txn, const Caller& caller, bool clears_way) {
+  const auto make = [&](const wire::DirRef&) { return wire::Request(wire::Op::kSettle, body, txn.old_name, txn.new_name); };
+  auto settled = volume.call_dir(brick, to, IfAbsent::kMaterialize, make, caller);
+  if (settled || settled.error().code != wire::kOtherId || !clears_way || brick == volume.hashed(to, txn.new_name)) return settled;
+  if (auto parked = volume.park(brick, to, txn.new_name, Id{}, caller); !parked) return settled;
+  return volume.call_dir(brick, to, IfAbsent::kMaterialize, make, caller);
+}
+
 // The file's physical place follows its name. From then on it is found by path too. True: the old name has gone with it.
 Result<bool> settle_file(Volume::Impl& volume, const Txn& txn, const NodePtr& to, const Caller& caller) {
   const uint16_t brick = volume.ordinal_of(txn.record.object.brick);
@@ -79,10 +90,7 @@ Result<bool> settle_file(Volume::Impl& volume, const Txn& txn, const NodePtr& to
   body.to_dir = to->id();
   if (txn.record.replaced.brick == txn.record.object.brick) body.replaced = txn.record.replaced.object;
   body.txn = txn.record.txn;
-  const auto settled = volume.call_dir(
-      brick, to, IfAbsent::kMaterialize,
-      [&](const wire::DirRef&) { return wire::Request(wire::Op::kSettle, body, txn.old_name, txn.new_name); },
-      caller);
+  const auto settled = call_settle(volume, brick, to, body, txn, caller, true);
   if (auto done = done_or(settled); !done) return fail(done.error());
   const auto entry = settled ? settled->body<wire::EntryBody>() : fail(ENOENT);
   return entry && entry->existed;
@@ -173,7 +181,7 @@ Txn mirror_of(const Volume::Impl& volume, const Txn& txn) {
 }
 
 // An object of an exchange to the path of its new name. kOtherId: the other object still lies there.
-Result<void> settle_exchanged(Volume::Impl& volume, const Txn& txn, const NodePtr& to, const Caller& caller) {
+Result<void> settle_exchanged(Volume::Impl& volume, const Txn& txn, const NodePtr& to, const Caller& caller, bool clears_way) {
   if (txn.record.object.type == wire::ObjectType::kDirectory)
     return volume.move_directory(txn.record.object.object, to, txn.new_name, txn.record.txn, caller);
   wire::SettleBody body{};
@@ -181,9 +189,7 @@ Result<void> settle_exchanged(Volume::Impl& volume, const Txn& txn, const NodePt
   body.from_dir = txn.record.from.dir;
   body.to_dir = to->id();
   body.txn = txn.record.txn;
-  auto done = volume.call_dir(
-      volume.ordinal_of(txn.record.object.brick), to, IfAbsent::kMaterialize,
-      [&](const wire::DirRef&) { return wire::Request(wire::Op::kSettle, body, txn.old_name, txn.new_name); }, caller);
+  auto done = call_settle(volume, volume.ordinal_of(txn.record.object.brick), to, body, txn, caller, clears_way);
   return done ? Result<void>{} : fail(done.error());
 }
 
@@ -203,10 +209,10 @@ Result<void> settle_both(Volume::Impl& volume, const Txn& txn, const Txn& other,
                          const Caller& caller) {
   const auto blocked = [](const Result<void>& result) { return !result && result.error().code == wire::kOtherId; };
   const auto other_than_done = [](const Result<void>& result) { return !result && !is_done_already(result.error()); };
-  auto first = settle_exchanged(volume, txn, to, caller);
-  auto second = settle_exchanged(volume, other, from, caller);
-  if (blocked(first) && !blocked(second)) first = settle_exchanged(volume, txn, to, caller);
-  else if (blocked(second) && !blocked(first)) second = settle_exchanged(volume, other, from, caller);
+  auto first = settle_exchanged(volume, txn, to, caller, false);
+  auto second = settle_exchanged(volume, other, from, caller, false);
+  if (blocked(first) && !blocked(second)) first = settle_exchanged(volume, txn, to, caller, true);
+  else if (blocked(second) && !blocked(first)) second = settle_exchanged(volume, other, from, caller, true);
   else if (blocked(first) && blocked(second)) return swap_paths(volume, txn, caller);
   if (other_than_done(first)) return first;
   if (other_than_done(second)) return second;
