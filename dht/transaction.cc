@@ -90,6 +90,8 @@ Result<void> Transaction::commit() {
     stage_ = Stage::kCommitted;
     return {};
   }
+  // Its driver was thought dead, and it was aborted and cleaned up.
+  if (committed.error().code == wire::kTxnUnknown) return stage_ = Stage::kEnded, fail(wire::kTxnDecided);
   if (committed.error().code == EIO || committed.error().code == EINTR) stage_ = Stage::kEnded;  // the brick alone knows
   return fail(committed.error());
 }

@@ -94,7 +94,7 @@ int run_in_slot(ServerState& server, const std::shared_ptr<Session>& session, co
     complete_header(server, request, status, reply);
     if (to_be_sent_again(status)) {
       session->file().forget(slot);
-    } else {
+    } else if (!note.is_done()) {
       session->file().finish(slot, reply);
     }
   }

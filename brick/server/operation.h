@@ -26,7 +26,7 @@ struct Intent {
   uint16_t op = 0;          // wire::Op
   uint16_t name_size = 0, name2_size = 0, reserved = 0;
   uint32_t flags = 0;       // of the operation
-  uint32_t reserved2 = 0;
+  uint32_t counts = 0;      // 1: of dir and dir2, the subdirectories are to be counted again if the operation was cut
   Id dir, dir2;             // parents of name and name2
   Id object;                // created, removed or moved
   Id object2;               // replaced
@@ -41,6 +41,9 @@ class IntentNote {
  public:
   virtual ~IntentNote() = default;
   virtual void write(const Intent& intent) = 0;
+  // Still under the locks, when all is done: the answer, by which a repetition will be recognized. Others may change the same names from
+  // here on, and nobody could tell any more by looking.
+  virtual void done(wire::ReplyBuilder& reply) = 0;
 };
 
 // One request on its way through the brick. Lives on the lane's stack.

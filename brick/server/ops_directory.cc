@@ -102,7 +102,7 @@ Result<void> op_dir_refresh(Call& call) {
 Result<void> op_dir_update(Call& call) {
   auto body = call.request.as<wire::DirUpdateBody>();
   if (!body) return fail(body.error());
-  return answer(call, store::update_directory(call.store, *body, std::string(call.request.name)));
+  return answer(call, store::update_directory(call.store, *body, std::string(call.request.name), note_change(call, {}, {}, 0)));
 }
 
 Result<void> op_dir_list(Call& call) {

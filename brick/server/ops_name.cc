@@ -39,18 +39,24 @@ tl::unexpected<Error> refuse(Call& call, Error error, const wire::EntryBody& met
   return fail(error);
 }
 
-store::BeforeChange note_change(Call& call, const Id& dir, const Id& dir2, uint32_t flags) {
-  return [&call, dir, dir2, flags](const store::Change& change) {
+store::ChangeNote note_change(Call& call, const Id& dir, const Id& dir2, uint32_t flags) {
+  const auto begin = [&call, dir, dir2, flags](const store::Change& change) {
     Intent intent;
     intent.op = call.request.header.op;
     intent.flags = flags;
-    intent.dir = dir, intent.dir2 = dir2;
+    intent.counts = change.counts;
+    intent.dir = change.dir.is_none() ? dir : change.dir, intent.dir2 = dir2;
     intent.object = change.object, intent.object2 = change.object2;
-    intent.offset = change.mode, intent.size = change.nlink;
+    intent.offset = change.backup != 0 ? change.backup : change.mode, intent.size = change.nlink;
     copy_name(call.request.name, intent.name, intent.name_size);
     copy_name(call.request.name2.substr(0, 255), intent.name2, intent.name2_size);
     call.note.write(intent);
   };
+  const auto done = [&call](const store::ChangeNote::Say& say) {
+    say(call.reply);
+    call.note.done(call.reply);
+  };
+  return {begin, done};
 }
 
 store::Maker maker_of(const Call& call) {
@@ -181,7 +187,8 @@ Result<void> op_park(Call& call) {
   auto dir = enter(call, body->dir, true);
   if (!dir) return fail(dir.error());
   wire::EntryBody met{};
-  auto parked = store::park_name(call.store, *dir, std::string(call.request.name), body->expected, met);
+  auto parked = store::park_name(call.store, *dir, std::string(call.request.name), body->expected,
+                                 note_change(call, body->dir.id, {}, 0), met);
   if (!parked) return refuse(call, parked.error(), met);
   return {};
 }

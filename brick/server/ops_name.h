@@ -26,7 +26,7 @@ Result<store::DirectoryPtr> enter(Call& call, const wire::DirRef& ref, bool read
 // The reply's body that explains a refusal, where status.h gives one; then the refusal itself.
 tl::unexpected<Error> refuse(Call& call, Error error, const wire::EntryBody& met);
 // Writes the slot's intent when the change is about to happen.
-store::BeforeChange note_change(Call& call, const Id& dir, const Id& dir2, uint32_t flags);
+store::ChangeNote note_change(Call& call, const Id& dir, const Id& dir2, uint32_t flags);
 store::Maker maker_of(const Call& call);
 
 }  // namespace voldfs::server

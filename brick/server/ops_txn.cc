@@ -56,7 +56,7 @@ Result<void> op_txn_commit(Call& call) {
   auto ref = call.request.as<wire::TxnRef>();
   if (!ref) return fail(ref.error());
   wire::EntryBody met{};
-  auto txn = store::commit_txn(call.store, ref->txn, met);
+  auto txn = store::commit_txn(call.store, ref->txn, note_change(call, {}, {}, 0), met);
   if (!txn) return refuse(call, txn.error(), met);
   return answer(call, txn, wire::TxnState::kCommitted);
 }
@@ -108,7 +108,7 @@ Result<void> op_txn_leave(Call& call) {
   auto dir = enter(call, body->dir, true);
   if (!dir) return fail(dir.error());
   wire::EntryBody met{};
-  auto left = store::leave_name(call.store, *dir, std::string(call.request.name), *body, met);
+  auto left = store::leave_name(call.store, *dir, std::string(call.request.name), *body, note_change(call, body->dir.id, {}, 0), met);
   if (!left) return refuse(call, left.error(), met);
   return {};
 }

@@ -95,10 +95,17 @@ class SlotNote : public IntentNote {
   void write(const Intent& intent) override {
     if (file_ != nullptr) file_->note(slot_, intent);
   }
+  void done(wire::ReplyBuilder& reply) override {
+    if (file_ == nullptr) return;
+    file_->finish_with(slot_, 0, reply);
+    done_ = true;
+  }
+  bool is_done() const { return done_; }
 
  private:
   SlotFile* file_ = nullptr;
   uint32_t slot_ = 0;
+  bool done_ = false;
 };
 
 }  // namespace voldfs::server

@@ -9,6 +9,8 @@
 #include <cstring>
 
 #include "brick/server/limits.h"
+#include "brick/store/store.h"
+#include "brick/store/subdirectories.h"
 #include "brick/wire/op_info.h"
 
 namespace voldfs::server {
@@ -41,35 +43,33 @@ Result<std::vector<std::string>> names_in(int dot, const char* folder) {
   return names;
 }
 
-void write_settled(SlotFile& file, uint32_t slot, wire::ReplyBuilder& reply, int status) {
-  wire::ReplyHeader& header = reply.header;
-  header.magic = wire::kReplyMagic;
-  header.version = wire::kVersion;
-  header.op = file.intent(slot).op;
-  header.status = static_cast<uint32_t>(status);
-  header.sequence = file.sequence(slot);
-  file.finish(slot, reply);
+// Of a directory whose number of subdirectories a cut operation may have left as it was.
+Result<void> count_again(store::Store& store, const Id& id) {
+  auto dir = store.directories().find(id);
+  if (!dir) return dir.error().code == wire::kDirAbsent || dir.error().code == wire::kDirRemoved ? Result<void>() : fail(dir.error());
+  return store::recount_subdirectories(**dir);
 }
 
 }  // namespace
 
-size_t settle_slots(store::Store& store, SlotFile& file) {
+size_t settle_slots(store::Store& store, SlotFile& file, std::set<Id>& to_count) {
   size_t settled = 0;
   for (uint32_t slot = 0; slot < file.slots(); ++slot) {
     if (file.state(slot) != SlotState::kNoted) continue;
     ++settled;
+    if (file.intent(slot).counts != 0) to_count.insert({file.intent(slot).dir, file.intent(slot).dir2});
     wire::ReplyBuilder reply;
     const Settled outcome = settle_intent(store, file.header().session, file.intent(slot), reply);
     const char* word = outcome == Settled::kHappened ? "happened" : outcome == Settled::kDidNot ? "did_not" : "unknown";
     spdlog::info("slot_settled session={} slot={} operation={} outcome={}", file.header().session, slot,
                  wire::op_name(static_cast<wire::Op>(file.intent(slot).op)), word);
     if (outcome == Settled::kHappened) {
-      write_settled(file, slot, reply, static_cast<int>(reply.header.status));
+      file.finish_with(slot, static_cast<int>(reply.header.status), reply);
     } else if (outcome == Settled::kDidNot) {
       file.forget(slot);
     } else {
       wire::ReplyBuilder nothing;
-      write_settled(file, slot, nothing, wire::kUnsettled);
+      file.finish_with(slot, wire::kUnsettled, nothing);
     }
   }
   return settled;
@@ -79,6 +79,7 @@ Sessions::Sessions(int dot, const Id& boot, uint32_t lease_ms, CleanUp clean_up)
     : dot_(dot), boot_(boot), lease_ms_(lease_ms), clean_up_(std::move(clean_up)) {}
 
 Result<void> Sessions::load(store::Store& store) {
+  std::set<Id> to_count;  // when all is settled
   const auto names = names_in(dot_, "sessions");
   if (!names) return names.error().code == ENOENT ? Result<void>{} : fail(names.error());
   for (const std::string& name : *names) {
@@ -92,7 +93,7 @@ Result<void> Sessions::load(store::Store& store) {
       continue;
     }
     if (!file) return fail(file.error());
-    settle_slots(store, **file);
+    settle_slots(store, **file, to_count);
     if ((*file)->header().client.is_adopted()) {  // it keeps nothing that it could reclaim
       remove_file(name);
       continue;
@@ -101,6 +102,10 @@ Result<void> Sessions::load(store::Store& store) {
     spdlog::info("session_restored session={} client={}", session->id(), session->client().hex());
     std::lock_guard lock(mutex_);
     sessions_.emplace(session->id(), std::move(session));
+  }
+  for (const Id& id : to_count) {
+    if (auto counted = count_again(store, id); !counted)
+      spdlog::warn("subdirectories_not_counted dir={} error={}", id.hex(), counted.error().code);
   }
   return {};
 }

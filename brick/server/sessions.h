@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <unordered_map>
 #include <vector>
 
@@ -64,6 +65,7 @@ class Sessions {
 };
 
 // Decides each slot of a mapped session file that noted an intent without a result. Returns how many there were.
-size_t settle_slots(store::Store& store, SlotFile& file);
+// `to_count`: directories whose subdirectories have to be counted again when all slots are settled.
+size_t settle_slots(store::Store& store, SlotFile& file, std::set<Id>& to_count);
 
 }  // namespace voldfs::server

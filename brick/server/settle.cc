@@ -19,6 +19,7 @@
 #include "brick/store/object_open.h"
 #include "brick/store/open_files.h"
 #include "brick/store/store.h"
+#include "brick/store/txn_commit.h"
 #include "brick/store/xattr.h"
 
 // What became of operations that a kill cut: the id at the name, or that it is no longer there, tells. Runs alone, before anyone
@@ -122,12 +123,20 @@ Settled settle_unlink(store::Store& store, const Intent& intent, wire::ReplyBuil
   return happened(reply, entry_of_removed(intent.object, intent.offset, intent.size));
 }
 
-Settled settle_rmdir(store::Store& store, const Intent& intent) {
+Settled settle_rmdir(store::Store& store, const Intent& intent, wire::ReplyBuilder& reply) {
   auto target = store.directories().find(intent.object);
   if (target) return Settled::kDidNot;
   if (!is_gone(target.error())) return unknown(intent, target.error());
   auto forgotten = store.directories().forget(intent.object, true);
-  return forgotten ? Settled::kHappened : unknown(intent, forgotten.error());
+  if (!forgotten) return unknown(intent, forgotten.error());
+  if (static_cast<wire::RemovePhase>(intent.flags) != wire::RemovePhase::kWhole) return Settled::kHappened;
+  wire::EntryBody gone{};  // so that its copy goes too
+  gone.kind = wire::EntryKind::kObject;
+  gone.type = wire::ObjectType::kDirectory;
+  gone.object.id = gone.dir.id = intent.object;
+  gone.dir.home = store.identity().ordinal;
+  gone.dir.backup = static_cast<uint16_t>(intent.offset);
+  return happened(reply, gone);
 }
 
 Settled settle_rename(store::Store& store, const Intent& intent, wire::ReplyBuilder& reply) {
@@ -175,6 +184,15 @@ Settled settle_link(store::Store& store, const Intent& intent, wire::ReplyBuilde
     --entry->attr.nlink;
   }
   return happened(reply, *entry);
+}
+
+Settled settle_commit(store::Store& store, const Intent& intent, wire::ReplyBuilder& reply) {
+  auto txn = store::complete_commit(store, intent.object);
+  if (!txn) return unknown(intent, txn.error());  // its record goes after the commit has been answered
+  if (txn->record.state != wire::TxnState::kCommitted) return Settled::kDidNot;
+  reply.set_body(txn->record);
+  reply.name = txn->old_name, reply.name2 = txn->new_name;
+  return Settled::kHappened;
 }
 
 // An append: the file's end tells how much of it is there. A part is answered as a short write.
@@ -227,12 +245,17 @@ Settled settle_intent(store::Store& store, uint64_t session_id, const Intent& in
     case Op::kMkdir: return settle_creation(store, session_id, intent, reply);
     case Op::kTmpfile: return settle_tmpfile(store, session_id, intent, reply);
     case Op::kUnlink: return settle_unlink(store, intent, reply);
-    case Op::kRmdir: return settle_rmdir(store, intent);
+    case Op::kRmdir: return settle_rmdir(store, intent, reply);
     case Op::kRename: return settle_rename(store, intent, reply);
     case Op::kLink: return settle_link(store, intent, reply);
     case Op::kWrite: return settle_append(store, intent, reply);
     case Op::kSetxattr:
     case Op::kRemovexattr: return settle_xattr(store, intent, reply);
+    case Op::kTxnCommit: return settle_commit(store, intent, reply);
+    // Repeated, they do what is left to be done; but what they count is counted now.
+    case Op::kTxnLeave:
+    case Op::kDirUpdate:
+    case Op::kPark: return Settled::kDidNot;
     default: return Settled::kUnknown;
   }
 }

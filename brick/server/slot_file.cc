@@ -137,6 +137,16 @@ void SlotFile::finish(uint32_t slot, const wire::ReplyBuilder& reply) {
   set_state(slot, SlotState::kDone);
 }
 
+void SlotFile::finish_with(uint32_t slot, int status, wire::ReplyBuilder& reply) {
+  wire::ReplyHeader& header = reply.header;
+  header.magic = wire::kReplyMagic;
+  header.version = wire::kVersion;
+  header.op = intent(slot).op;
+  header.status = static_cast<uint32_t>(status);
+  header.sequence = sequence(slot);
+  finish(slot, reply);
+}
+
 void SlotFile::recall(uint32_t slot, wire::ReplyBuilder& reply) const {
   const SlotRecord& from = record(slot);
   wire::ReplyHeader header;

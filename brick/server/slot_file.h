@@ -66,6 +66,8 @@ class SlotFile {
   void forget(uint32_t slot);  // the request changed nothing and may be sent again
   // Remembers a reply, without payload. REQUIRES: header sizes are those of the parts.
   void finish(uint32_t slot, const wire::ReplyBuilder& reply);
+  // The same of an answer that has no header yet. REQUIRES: the slot has noted its intent.
+  void finish_with(uint32_t slot, int status, wire::ReplyBuilder& reply);
   void recall(uint32_t slot, wire::ReplyBuilder& reply) const;
 
   // From now on nothing is written any more, as if the process had been killed. For tests.

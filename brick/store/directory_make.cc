@@ -150,7 +150,7 @@ Result<wire::EntryBody> describe_directory(const Directory& dir) {
 
 Result<wire::EntryBody> make_directory(Store& store, const DirectoryPtr& parent, const std::string& name,
                                        const wire::MkdirBody& body, std::span<const std::byte> xattrs, const Maker& maker,
-                                       const BeforeChange& before, wire::EntryBody& met) {
+                                       const ChangeNote& note, wire::EntryBody& met) {
   if (auto named = check_new_name(*parent, name); !named) return fail(named.error());
   if (auto checked = check_record(body.record); !checked) return fail(checked.error());
   const bool home = is_home(body.record);
@@ -179,7 +179,7 @@ Result<wire::EntryBody> make_directory(Store& store, const DirectoryPtr& parent,
     if (auto placed = park(store, store.tmp(), body.record.id.hex(), body.record.id.hex()); !placed) return fail(placed.error());
     return describe_directory(**built);
   }
-  before({.object = body.record.id});
+  note.begin({.object = body.record.id, .counts = home});
   std::optional<KeepTimes> times;
   if (!home) times.emplace(parent->fd());
   auto made = make_in_place(store, *parent, name, body, xattrs, maker);
@@ -187,7 +187,9 @@ Result<wire::EntryBody> make_directory(Store& store, const DirectoryPtr& parent,
   if (home) {
     if (auto counted = parent->count_subdirectory(+1); !counted) return fail(counted.error());
   }
-  return describe_directory(**made);
+  auto entry = describe_directory(**made);
+  if (entry) note.done_with(*entry);
+  return entry;
 }
 
 Result<wire::EntryBody> materialize(Store& store, const wire::MaterializeBody& body, const std::string& name,
@@ -256,12 +258,13 @@ Result<wire::EntryBody> refresh_directory(Store& store, const wire::MaterializeB
     if (auto merged = merge(*dir, body.record); !merged) return fail(merged.error());
   }
   if (is_behind && !name.empty() && !root) {
-    if (auto moved = move_directory(store, *dir, body.record.parent, name, Id{}); !moved) return fail(moved.error());
+    if (auto moved = move_directory(store, *dir, body.record.parent, name, Id{}, nullptr); !moved) return fail(moved.error());
   }
   return describe_directory(**dir);
 }
 
-Result<wire::EntryBody> update_directory(Store& store, const wire::DirUpdateBody& body, const std::string& name) {
+Result<wire::EntryBody> update_directory(Store& store, const wire::DirUpdateBody& body, const std::string& name,
+                                         const ChangeNote& note) {
   auto dir = store.directories().find(body.id);
   if (!dir) return fail(dir.error());
   if (body.id == kRootId || body.parent.is_none() || body.parent == body.id) return fail(EINVAL);
@@ -278,7 +281,7 @@ Result<wire::EntryBody> update_directory(Store& store, const wire::DirUpdateBody
     return {};
   });
   if (!updated) return fail(updated.error());
-  if (auto moved = move_directory(store, *dir, body.parent, name, body.txn); !moved) return fail(moved.error());
+  if (auto moved = move_directory(store, *dir, body.parent, name, body.txn, &note); !moved) return fail(moved.error());
   return describe_directory(**dir);
 }
 

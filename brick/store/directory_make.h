@@ -11,7 +11,7 @@ namespace voldfs::store {
 // says what it is to be here. The same id at the name already: that one. EEXIST with `met`, kLeaving, kDirRemoved.
 Result<wire::EntryBody> make_directory(Store& store, const DirectoryPtr& parent, const std::string& name,
                                        const wire::MkdirBody& body, std::span<const std::byte> xattrs, const Maker& maker,
-                                       const BeforeChange& before, wire::EntryBody& met);
+                                       const ChangeNote& note, wire::EntryBody& met);
 
 // Makes a copy of a directory that is home elsewhere, member or skeleton, under a parent that is here (kMaterialize). Where its
 // path is taken by something with a better claim it is made in .voldfs/parked. If it is here already, it
@@ -22,7 +22,8 @@ Result<wire::EntryBody> materialize(Store& store, const wire::MaterializeBody& b
 Result<wire::EntryBody> refresh_directory(Store& store, const wire::MaterializeBody& body, const std::string& name,
                                           std::span<const std::byte> xattrs);
 // Home's record of a directory that was renamed, and its place here (kDirUpdate).
-Result<wire::EntryBody> update_directory(Store& store, const wire::DirUpdateBody& body, const std::string& name);
+Result<wire::EntryBody> update_directory(Store& store, const wire::DirUpdateBody& body, const std::string& name,
+                                         const ChangeNote& note);
 // The set gets a brick (kSetGrow). kDirAbsent: this is neither home nor backup; kDirRemoved: it is going.
 Result<wire::EntryBody> grow_set(Store& store, const wire::SetGrowBody& body);
 

@@ -123,7 +123,8 @@ Result<void> note_off_hash(Directory& dir, bool off_hash) {
   return {};
 }
 
-Result<void> move_directory(Store& store, const DirectoryPtr& dir, const Id& parent, const std::string& name, const Id& txn) {
+Result<void> move_directory(Store& store, const DirectoryPtr& dir, const Id& parent, const std::string& name, const Id& txn,
+                            const ChangeNote* note) {
   auto to = store.directories().find(parent);
   if (!to && (to.error().code == wire::kDirAbsent || to.error().code == wire::kDirRemoved)) return {};
   if (!to) return fail(to.error());
@@ -144,16 +145,23 @@ Result<void> move_directory(Store& store, const DirectoryPtr& dir, const Id& par
     unique_fd left(fcntl(place->parent.get(), F_DUPFD_CLOEXEC, 0));
     if (!left) return fail_errno();
     const KeepTimes from_times(*was_name ? -1 : left.get());
-    auto moved = move_entry(store, std::move(*place), *dir, *to, name);
-    if (!moved) return fail(moved.error());
-    if (*moved == Moved::kStays) spdlog::info("directory-stays directory={} name={}", dir->id().hex(), name);
-    if (*moved == Moved::kStays || !*was_name) return {};
-    if (*moved == Moved::kToPath) {
+    // With the old name goes its count. A home that says already that its name is elsewhere is not counted: this was cut before, and
+    // the names counted anew.
+    const bool counts = *was_name && !(dir->record().role & wire::kRoleOffHash);
+    if (counts) {
+      if (note) note->begin({.object = dir->id(), .counts = true, .dir = from->id()});
       if (auto noted = note_off_hash(*dir, true); !noted) return noted;
     }
+    auto moved = move_entry(store, std::move(*place), *dir, *to, name);
+    if (!moved) return fail(moved.error());
+    if (*moved != Moved::kToPath && counts) {
+      if (auto noted = note_off_hash(*dir, false); !noted) return noted;
+    }
+    if (*moved == Moved::kStays) spdlog::info("directory-stays directory={} name={}", dir->id().hex(), name);
+    if (*moved == Moved::kStays || !*was_name) return {};
     auto unmarked = remove_xattr(dir->fd(), kXattrLeaving);
     if (!unmarked && unmarked.error().code != ENODATA) return unmarked;
-    return from->count_subdirectory(-1);
+    return counts ? from->count_subdirectory(-1) : Result<void>();
   }
   return fail(EBUSY);
 }

@@ -4,12 +4,14 @@
 
 namespace voldfs::store {
 
+class ChangeNote;
 class Store;
 
 // Brings a directory to the path that its name has, if its parent is here and nothing with a better claim lies there;
 // otherwise it stays where it is, for paths of directories are a convenience. Times of both parents stay.
-// `txn`: of the rename; an entry that is marked as leaving by it was the old name's, which is gone then.
-Result<void> move_directory(Store& store, const DirectoryPtr& dir, const Id& parent, const std::string& name, const Id& txn);
+// `note` (may be null, where there is no rename): is told before the old name goes. `txn`: of the rename; an entry that is marked as leaving by it was the old name's, which is gone then.
+Result<void> move_directory(Store& store, const DirectoryPtr& dir, const Id& parent, const std::string& name, const Id& txn,
+                            const ChangeNote* note);
 
 // Notes at home whether the directory's name is a stub on another brick: its entry here is no name then and is not counted.
 Result<void> note_off_hash(Directory& dir, bool off_hash);

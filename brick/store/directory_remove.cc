@@ -107,7 +107,7 @@ Result<void> check_name_of(Store& store, const Directory& parent, const std::str
 }
 
 Result<void> remove_whole(Store& store, const DirectoryPtr& parent, const DirectoryPtr& target, const std::string& name,
-                          const wire::RmdirBody& body, const BeforeChange& before, wire::EntryBody& met) {
+                          const wire::RmdirBody& body, const ChangeNote& note, wire::EntryBody& met) {
   EntriesGuard entries{{target, true}};
   const auto record = target->record();
   if (!(record.role & wire::kRoleHome)) return fail(wire::kDirAbsent);
@@ -122,9 +122,11 @@ Result<void> remove_whole(Store& store, const DirectoryPtr& parent, const Direct
   const bool is_name = !(record.role & wire::kRoleOffHash);
   if (auto checked = check_name_of(store, *parent, name, body, is_name, met); !checked) return checked;
   const bool counts = is_name && met.kind == wire::EntryKind::kObject && met.object.id == body.id;
-  before({.object = body.id});
+  note.begin({.object = body.id, .backup = record.backup, .counts = counts});
   if (auto removed = remove_here(store, target, parent.get(), name); !removed) return removed;
-  return counts ? parent->count_subdirectory(-1) : Result<void>();
+  if (auto counted = counts ? parent->count_subdirectory(-1) : Result<void>(); !counted) return counted;
+  note.done_with(met);
+  return {};
 }
 
 Result<void> begin_removal(Store& store, const DirectoryPtr& target, const wire::RmdirBody& body) {
@@ -142,7 +144,7 @@ Result<void> begin_removal(Store& store, const DirectoryPtr& target, const wire:
 }
 
 Result<void> commit_removal(Store& store, const DirectoryPtr& parent, const DirectoryPtr& target, const std::string& name,
-                            const wire::RmdirBody& body, const BeforeChange& before, wire::EntryBody& met) {
+                            const wire::RmdirBody& body, const ChangeNote& note, wire::EntryBody& met) {
   EntriesGuard entries{{target, true}};
   if (auto cleared = clear_copies(store, *target); !cleared) return cleared;
   auto lock = store.name_locks().name(parent->id(), name);
@@ -151,9 +153,11 @@ Result<void> commit_removal(Store& store, const DirectoryPtr& parent, const Dire
   if (auto checked = check_name_of(store, *parent, name, body, is_name, met); !checked) return checked;
   if (record.state != wire::DirState::kRemoving || record.txn != body.txn) return fail(wire::kTxnDecided);
   const bool counts = is_name && met.kind == wire::EntryKind::kObject && met.object.id == body.id;
-  before({.object = body.id});
+  note.begin({.object = body.id, .counts = counts});
   if (auto removed = remove_here(store, target, parent.get(), name); !removed) return removed;
-  return counts ? parent->count_subdirectory(-1) : Result<void>();
+  if (auto counted = counts ? parent->count_subdirectory(-1) : Result<void>(); !counted) return counted;
+  note.done();
+  return {};
 }
 
 // The name goes on without the copy: it ends by the removal of its stub.
@@ -272,7 +276,7 @@ Result<Id> directory_at(const Directory& parent, const std::string& name) {
 }  // namespace
 
 Result<void> remove_directory(Store& store, const DirectoryPtr& parent, const std::string& name,
-                              const wire::RmdirBody& asked, const BeforeChange& before, wire::EntryBody& met) {
+                              const wire::RmdirBody& asked, const ChangeNote& note, wire::EntryBody& met) {
   using Phase = wire::RemovePhase;
   wire::RmdirBody body = asked;
   if (body.id.is_none()) {
@@ -293,11 +297,11 @@ Result<void> remove_directory(Store& store, const DirectoryPtr& parent, const st
   if (asked.id.is_none() && ((*target)->record().role & wire::kRoleOffHash)) return fail(wire::kOtherId);
   switch (body.phase) {
     case Phase::kWhole:
-      return parent ? remove_whole(store, parent, *target, name, body, before, met) : fail(EINVAL);
+      return parent ? remove_whole(store, parent, *target, name, body, note, met) : fail(EINVAL);
     case Phase::kBegin: return begin_removal(store, *target, body);
     case Phase::kMember: return remove_member(store, *target);
     case Phase::kCommit:
-      return parent ? commit_removal(store, parent, *target, name, body, before, met) : fail(EINVAL);
+      return parent ? commit_removal(store, parent, *target, name, body, note, met) : fail(EINVAL);
     case Phase::kCancel: return cancel_removal(*target, body);
   }
   return fail(EINVAL);

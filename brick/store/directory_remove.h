@@ -16,7 +16,7 @@ namespace voldfs::store {
 //
 // All can be repeated.
 Result<void> remove_directory(Store& store, const DirectoryPtr& parent, const std::string& name,
-                              const wire::RmdirBody& body, const BeforeChange& before, wire::EntryBody& met);
+                              const wire::RmdirBody& body, const ChangeNote& note, wire::EntryBody& met);
 
 // Removes skeletons from a directory and parks mere copies. ENOTEMPTY: there is something else. entries() is
 // held exclusively.

@@ -92,7 +92,7 @@ Result<void> vacate(Store& store, const Directory& dir, const std::string& name,
 }
 
 Result<wire::EntryBody> create_file(Store& store, const DirectoryPtr& dir, const std::string& name,
-                                    const wire::CreateBody& body, const Maker& maker, const BeforeChange& before,
+                                    const wire::CreateBody& body, const Maker& maker, const ChangeNote& note,
                                     wire::EntryBody& met) {
   if (auto named = check_new_name(*dir, name); !named) return fail(named.error());
   if (body.id.is_none()) return fail(EINVAL);
@@ -104,7 +104,7 @@ Result<wire::EntryBody> create_file(Store& store, const DirectoryPtr& dir, const
   if (!free && free.error().code != EEXIST) return fail(free.error());
   if (!free) return open_existing(store, body, maker, met);
   if (auto room = store.check_room(); !room) return fail(room.error());
-  before({.object = body.id});
+  note.begin({.object = body.id});
   unique_fd fd;
   {
     CallerScope scope(maker.caller);
@@ -112,13 +112,14 @@ Result<wire::EntryBody> create_file(Store& store, const DirectoryPtr& dir, const
     if (!fd) return fail(in_directory(*dir, Error::from_errno()));
   }
   auto entry = complete_file(store, std::move(fd), body, maker);
-  if (!entry) unlinkat(dir->fd(), name.c_str(), 0);
+  if (entry) note.done_with(*entry);
+  else unlinkat(dir->fd(), name.c_str(), 0);
   return entry;
 }
 
 Result<wire::EntryBody> make_node(Store& store, const DirectoryPtr& dir, const std::string& name,
                                   const wire::MakeBody& body, const std::string& target, const Maker& maker,
-                                  const BeforeChange& before, wire::EntryBody& met) {
+                                  const ChangeNote& note, wire::EntryBody& met) {
   if (auto named = check_new_name(*dir, name); !named) return fail(named.error());
   if (body.id.is_none() || S_ISDIR(body.mode)) return fail(EINVAL);
   if (target.find('\0') != std::string::npos) return fail(EINVAL);
@@ -127,7 +128,7 @@ Result<wire::EntryBody> make_node(Store& store, const DirectoryPtr& dir, const s
   if (dir->removed()) return fail(wire::kDirRemoved);
   if (auto free = vacate(store, *dir, name, met); !free) return fail(free.error());
   if (auto room = store.check_room(); !room) return fail(room.error());
-  before({.object = body.id});
+  note.begin({.object = body.id});
   {
     CallerScope scope(maker.caller);
     const dev_t device = makedev(static_cast<unsigned>(body.rdev >> 32), static_cast<unsigned>(body.rdev));
@@ -138,17 +139,18 @@ Result<wire::EntryBody> make_node(Store& store, const DirectoryPtr& dir, const s
   Result<wire::EntryBody> entry;
   if (auto set = set_id_at(dir->fd(), name.c_str(), body.id); !set) entry = fail(set.error());
   else entry = read_entry(store, *dir, name);
-  if (!entry) unlinkat(dir->fd(), name.c_str(), 0);
+  if (entry) note.done_with(*entry);
+  else unlinkat(dir->fd(), name.c_str(), 0);
   return entry;
 }
 
 Result<wire::EntryBody> make_tmpfile(Store& store, const DirectoryPtr& dir, const wire::CreateBody& body,
-                                     const Maker& maker, const BeforeChange& before) {
+                                     const Maker& maker, const ChangeNote& note) {
   if (body.id.is_none()) return fail(EINVAL);
   EntriesGuard entries{{dir}};
   if (dir->removed()) return fail(wire::kDirRemoved);
   if (auto room = store.check_room(); !room) return fail(room.error());
-  before({.object = body.id});
+  note.begin({.object = body.id});
   unique_fd fd;
   {
     CallerScope scope(maker.caller);
@@ -169,7 +171,7 @@ Result<wire::EntryBody> make_tmpfile(Store& store, const DirectoryPtr& dir, cons
 }
 
 Result<wire::EntryBody> link_object(Store& store, const DirectoryPtr& dir, const std::string& name,
-                                    const wire::LinkBody& body, const BeforeChange& before, wire::EntryBody& met) {
+                                    const wire::LinkBody& body, const ChangeNote& note, wire::EntryBody& met) {
   if (auto named = check_new_name(*dir, name); !named) return fail(named.error());
   EntriesGuard entries{{dir}};
   auto lock = store.name_locks().name(dir->id(), name);
@@ -179,14 +181,16 @@ Result<wire::EntryBody> link_object(Store& store, const DirectoryPtr& dir, const
   auto object = find_object(store, 0, body.object, 0, O_RDONLY);
   if (!object) return fail(object.error());
   if (object->type() == wire::ObjectType::kDirectory) return fail(EPERM);
-  before({.object = body.object.id});
+  note.begin({.object = body.object.id});
   if (linkat(object->fd(), "", dir->fd(), name.c_str(), AT_EMPTY_PATH) != 0) {
     return fail(in_directory(*dir, Error::from_errno()));
   }
   if (store.open_files().is_nameless(body.object.id)) {
     if (auto named = store.open_files().named(body.object.id); !named) return fail(named.error());
   }
-  return describe(store, object->fd(), body.object.id);
+  auto entry = describe(store, object->fd(), body.object.id);
+  if (entry) note.done_with(*entry);
+  return entry;
 }
 
 }  // namespace voldfs::store

@@ -8,21 +8,47 @@
 #include "brick/base/result.h"
 #include "brick/store/directories.h"
 #include "brick/store/record.h"
+#include "brick/wire/message.h"
 #include "brick/wire/ops.h"
 
 namespace voldfs::store {
 
 class Store;
 
-// What an operation is about to change, told under its locks right before the first change, so that the brick's next life can
-// tell whether it happened (server::Intent).
+// What an operation is about to change, so that the brick's next life can tell whether it happened (server::Intent).
 struct Change {
   Id object{};        // created, removed or moved
   Id object2{};       // replaced
   uint32_t mode = 0;  // of what goes away
   uint32_t nlink = 0;
+  uint16_t backup = 0;  // of a directory that goes away
+  bool counts = false;  // names that lead to directories come or go
+  Id dir{};             // whose names, if the request does not say
 };
-using BeforeChange = std::function<void(const Change&)>;
+
+// What a slot notes of an operation. Both are called under the operation's locks: begin() right before its first change, done()
+// when nothing is left to be done and nobody else has seen it yet. So whatever a kill finds begun and not done is on the disk as the
+// operation left it.
+class ChangeNote {
+ public:
+  using Begin = std::function<void(const Change&)>;
+  using Say = std::function<void(wire::ReplyBuilder&)>;  // the answer
+  ChangeNote(Begin begin, std::function<void(const Say&)> done) : begin_(std::move(begin)), done_(std::move(done)) {}
+
+  void begin(const Change& change) const { begin_(change); }
+  void done(const Say& say) const { done_(say); }
+  void done() const {
+    done_([](wire::ReplyBuilder&) {});
+  }
+  template <class Body>
+  void done_with(const Body& body) const {
+    done_([&body](wire::ReplyBuilder& reply) { reply.set_body(body); });
+  }
+
+ private:
+  const Begin begin_;
+  const std::function<void(const Say&)> done_;
+};
 
 // A name from the wire, for operations that make or change it: EINVAL, ENAMETOOLONG; EPERM for voldfs's own in the root.
 Result<void> check_new_name(const Directory& dir, std::string_view name);

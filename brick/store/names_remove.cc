@@ -43,7 +43,7 @@ Result<void> drop_name(Store& store, int dir, const std::string& name, const wir
 }
 
 Result<wire::EntryBody> unlink_name(Store& store, const DirectoryPtr& dir, const std::string& name,
-                                    const wire::UnlinkBody& body, const BeforeChange& before, wire::EntryBody& met) {
+                                    const wire::UnlinkBody& body, const ChangeNote& note, wire::EntryBody& met) {
   if (auto named = check_known_name(*dir, name); !named) return fail(named.error());
   auto lock = store.name_locks().name(dir->id(), name);
   auto entry = read_entry(store, *dir, name);
@@ -54,16 +54,18 @@ Result<wire::EntryBody> unlink_name(Store& store, const DirectoryPtr& dir, const
   if (stub && !(body.flags & kUnlinkStub)) return fail(wire::kStub);
   if (!stub && entry->type == wire::ObjectType::kDirectory) return fail(EISDIR);
   auto object_lock = store.name_locks().object(entry->object.id);
-  before({.object = entry->object.id, .mode = entry->attr.mode, .nlink = entry->attr.nlink});
+  const bool counts = stub && entry->type == wire::ObjectType::kDirectory;
+  note.begin({.object = entry->object.id, .mode = entry->attr.mode, .nlink = entry->attr.nlink, .counts = counts});
   if (auto dropped = drop_name(store, dir->fd(), name, *entry, &entry->attr); !dropped) return fail(dropped.error());
-  if (stub && entry->type == wire::ObjectType::kDirectory) {
+  if (counts) {
     if (auto counted = dir->count_subdirectory(-1); !counted) return fail(counted.error());
   }
+  note.done_with(*entry);
   return entry;
 }
 
 Result<void> park_name(Store& store, const DirectoryPtr& dir, const std::string& name, const Id& expected,
-                       wire::EntryBody& met) {
+                       const ChangeNote& note, wire::EntryBody& met) {
   if (auto named = check_known_name(*dir, name); !named) return fail(named.error());
   EntriesGuard entries{{dir, true}};
   auto lock = store.name_locks().name(dir->id(), name);
@@ -73,9 +75,12 @@ Result<void> park_name(Store& store, const DirectoryPtr& dir, const std::string&
   if (auto checked = check_entry(*entry, expected); !checked) return checked;
   RootScope scope;
   KeepTimes times(dir->fd());
-  if (auto parked = park(store, dir->fd(), name, parked_name(*entry, dir->id(), name)); !parked) return parked;
   const bool leads_to_directory = entry->kind == wire::EntryKind::kStub && entry->type == wire::ObjectType::kDirectory;
-  return leads_to_directory ? dir->count_subdirectory(-1) : Result<void>();
+  note.begin({.object = entry->object.id, .counts = leads_to_directory});
+  if (auto parked = park(store, dir->fd(), name, parked_name(*entry, dir->id(), name)); !parked) return parked;
+  if (auto counted = leads_to_directory ? dir->count_subdirectory(-1) : Result<void>(); !counted) return counted;
+  note.done();
+  return {};
 }
 
 namespace {

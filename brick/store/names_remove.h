@@ -12,7 +12,7 @@ inline constexpr uint32_t kUnlinkOffHash = 2;
 // Removes a name that is no directory's (kUnlink); a stub, also of a directory, if the flags say so. A file that is open
 // keeps on in .voldfs/open. What the name led to, its link count as it is now. EISDIR, kStub, kOtherId, kLeaving.
 Result<wire::EntryBody> unlink_name(Store& store, const DirectoryPtr& dir, const std::string& name,
-                                    const wire::UnlinkBody& body, const BeforeChange& before, wire::EntryBody& met);
+                                    const wire::UnlinkBody& body, const ChangeNote& note, wire::EntryBody& met);
 
 // Takes away DIR/NAME, a name of the file `entry`, under the locks of name and object: unlinks it, or keeps it for those who have it
 // open. `attr_after`: null, or gets the attributes of the file then.
@@ -24,6 +24,6 @@ Result<wire::EntryBody> settle_object(Store& store, const wire::SettleBody& body
 
 // Takes an entry that nothing leads to out of the tree (kPark). `expected`: its id; none: whatever it is. kOtherId, kLeaving.
 Result<void> park_name(Store& store, const DirectoryPtr& dir, const std::string& name, const Id& expected,
-                       wire::EntryBody& met);
+                       const ChangeNote& note, wire::EntryBody& met);
 
 }  // namespace voldfs::store

@@ -165,13 +165,14 @@ Result<void> set_parent(Store& store, const Id& id, const Id& parent) {
   return {};
 }
 
-Result<wire::RenameReply> carry_out(Rename& rename, const BeforeChange& before) {
+Result<wire::RenameReply> carry_out(Rename& rename, const ChangeNote& note) {
   auto& store = rename.store;
   auto objects = store.name_locks().object(rename.target.object.id);
-  before({.object = rename.moved.object.id,
+  note.begin({.object = rename.moved.object.id,
           .object2 = rename.target.object.id,
           .mode = rename.target.attr.mode,
-          .nlink = rename.target.attr.nlink});
+          .nlink = rename.target.attr.nlink,
+          .counts = is_directory(rename.moved) || (rename.has_target() && is_directory(rename.target))});
   if (auto kept = keep_if_open(rename); !kept) return fail(kept.error());
   if (auto moved = move(rename); !moved) {
     if (store.open_files().is_nameless(rename.target.object.id)) {
@@ -193,6 +194,7 @@ Result<wire::RenameReply> carry_out(Rename& rename, const BeforeChange& before) 
   reply.moved = *moved;
   reply.replaced = rename.target;
   if (rename.has_target() && !rename.exchange() && reply.replaced.attr.nlink > 0) --reply.replaced.attr.nlink;
+  note.done_with(reply);
   return reply;
 }
 
@@ -208,7 +210,7 @@ Result<void> finish_rename(Store& store, const DirectoryPtr& to, const wire::Ent
 
 Result<wire::RenameReply> rename_name(Store& store, const DirectoryPtr& from, const std::string& old_name,
                                       const DirectoryPtr& to, const std::string& new_name, const wire::RenameBody& body,
-                                      const BeforeChange& before, wire::EntryBody& met) {
+                                      const ChangeNote& note, wire::EntryBody& met) {
   if (auto named = check_known_name(*from, old_name); !named) return fail(named.error());
   if (auto named = check_new_name(*to, new_name); !named) return fail(named.error());
   const uint32_t known = RENAME_NOREPLACE | RENAME_EXCHANGE;
@@ -246,7 +248,7 @@ Result<wire::RenameReply> rename_name(Store& store, const DirectoryPtr& from, co
     if (!rename.has_target()) {
       if (auto free = vacate(store, *to, new_name, occupant); !free) return fail(free.error());
     }
-    auto done = carry_out(rename, before);
+    auto done = carry_out(rename, note);
     if (done || done.error().code != EINVAL || body.expected.is_none()) return done;
     tangled.emplace(rename);
   }

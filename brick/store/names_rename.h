@@ -14,7 +14,7 @@ namespace voldfs::store {
 // ENOENT, EEXIST, EISDIR, ENOTDIR, ENOTEMPTY, EINVAL, kOtherId, kLeaving.
 Result<wire::RenameReply> rename_name(Store& store, const DirectoryPtr& from, const std::string& old_name,
                                       const DirectoryPtr& to, const std::string& new_name, const wire::RenameBody& body,
-                                      const BeforeChange& before, wire::EntryBody& met);
+                                      const ChangeNote& note, wire::EntryBody& met);
 
 // What is left to do after the entry was renamed, done again after a crash: the record of a moved directory, the
 // tombstone of a replaced one. `replaced`: none, or a directory's id.

@@ -146,7 +146,7 @@ DirectoryPtr replaced_directory(Store& store, const TxnValue& txn) {
 }
 
 Result<TxnValue> commit_locked(Store& store, const DirectoryPtr& to, const DirectoryPtr& replaced, const Id& id,
-                               wire::EntryBody& met) {
+                               const ChangeNote& note, wire::EntryBody& met) {
   auto txn = read_txn(store, id);
   if (!txn || txn->record.state == wire::TxnState::kAborted) return txn;
   if (txn->record.state == wire::TxnState::kCommitted) {
@@ -169,9 +169,15 @@ Result<TxnValue> commit_locked(Store& store, const DirectoryPtr& to, const Direc
     if (auto free = vacate(store, *to, txn->new_name, occupant); !free) return fail(free.error());
   }
   auto object = store.name_locks().object(target->entry.object.id);
+  const bool counts = txn->record.object.type == wire::ObjectType::kDirectory || is_directory(target->entry);
+  note.begin({.object = id, .counts = counts, .dir = to->id()});
   if (auto put = put_stub(store, *to, *txn, *target); !put) return fail(put.error());
   if (auto counted = count_committed(to, *txn, *target); !counted) return fail(counted.error());
   txn->record.state = wire::TxnState::kCommitted;
+  note.done([&](wire::ReplyBuilder& reply) {
+    reply.set_body(txn->record);
+    reply.name = txn->old_name, reply.name2 = txn->new_name;
+  });
   return txn;
 }
 
@@ -200,7 +206,7 @@ Result<TxnValue> prepare_txn(Store& store, const TxnValue& txn) {
   return read_txn(store, record.txn);
 }
 
-Result<TxnValue> commit_txn(Store& store, const Id& id, wire::EntryBody& met) {
+Result<TxnValue> commit_txn(Store& store, const Id& id, const ChangeNote& note, wire::EntryBody& met) {
   auto known = txn_status(store, id);
   if (!known) return known;
   auto to = store.directories().find(known->record.to.dir);
@@ -213,7 +219,16 @@ Result<TxnValue> commit_txn(Store& store, const Id& id, wire::EntryBody& met) {
   RootScope scope;
   // Both in one call, for they may share a stripe.
   auto locks = store.name_locks().names((*to)->id(), known->new_name, id, {});
-  return commit_locked(store, *to, clear, id, met);
+  return commit_locked(store, *to, clear, id, note, met);
+}
+
+Result<TxnValue> complete_commit(Store& store, const Id& id) {
+  RootScope scope;
+  auto lock = lock_txn(store, id);
+  auto txn = read_txn(store, id);
+  if (!txn || txn->record.state != wire::TxnState::kCommitted) return txn;
+  if (auto tidied = tidy_committed(store, *txn); !tidied) return fail(tidied.error());
+  return txn;
 }
 
 Result<TxnValue> decide_abort(Store& store, const Id& id) {
@@ -277,7 +292,7 @@ Result<void> unmark_leaving(Store& store, const DirectoryPtr& dir, const std::st
 }
 
 Result<void> leave_name(Store& store, const DirectoryPtr& dir, const std::string& name, const wire::MarkBody& body,
-                        wire::EntryBody& met) {
+                        const ChangeNote& note, wire::EntryBody& met) {
   if (auto named = check_known_name(*dir, name); !named) return named;
   EntriesGuard entries{{dir, true}};
   auto lock = store.name_locks().name(dir->id(), name);
@@ -289,6 +304,9 @@ Result<void> leave_name(Store& store, const DirectoryPtr& dir, const std::string
   met = *entry;
   auto object_lock = store.name_locks().object(entry->object.id);
   RootScope scope;
+  // A home that says already that its name is a stub elsewhere is not counted: this was cut before, and the names counted anew.
+  const bool counts = is_directory(*entry) && !(is_object(*entry) && (entry->dir.role & wire::kRoleOffHash));
+  note.begin({.object = entry->object.id, .counts = counts});
   if (!is_object(*entry) && !is_directory_at(dir->fd(), name)) {
     if (unlinkat(dir->fd(), name.c_str(), 0) != 0) return fail_errno();
   } else {
@@ -305,7 +323,9 @@ Result<void> leave_name(Store& store, const DirectoryPtr& dir, const std::string
     auto unmarked = remove_xattr(object.get(), kXattrLeaving);
     if (!unmarked && unmarked.error().code != ENODATA) return unmarked;
   }
-  return is_directory(*entry) ? dir->count_subdirectory(-1) : Result<void>();
+  if (auto counted = counts ? dir->count_subdirectory(-1) : Result<void>(); !counted) return counted;
+  note.done();
+  return {};
 }
 
 }  // namespace voldfs::store

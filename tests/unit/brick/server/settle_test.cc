@@ -5,6 +5,7 @@
 #include <functional>
 #include <new>
 
+#include "brick/store/subdirectories.h"
 #include "tests/unit/brick/server/names_fixture.h"
 
 namespace voldfs::server {
@@ -53,7 +54,15 @@ class SettleFault : public NamesTest {
   // What the brick makes of it at its start.
   Settled settle(wire::ReplyBuilder& reply) {
     if (note_->op == 0) return Settled::kDidNot;
-    return settle_intent(brick_.store(), 1, *note_, reply);
+    const Settled outcome = note_->reserved ? Settled::kHappened : settle_intent(brick_.store(), 1, *note_, reply);
+    if (note_->counts) {
+      for (const Id& id : {note_->dir, note_->dir2}) {
+        auto dir = brick_.store().directories().find(id);
+        if (!dir) continue;
+        EXPECT_TRUE(store::recount_subdirectories(**dir));
+      }
+    }
+    return outcome;
   }
 
   // Each round: `prepare`, `change` cut at the next stop, settled, repeated if it did not happen, `check`.
@@ -97,6 +106,7 @@ TEST_F(SettleFault, Mkdir_CutAnywhere_IsThereOnce) {
   Id id;
   cut_everywhere([&](int) { id = Id::random(); }, [&](int n) { return mkdir(numbered("dir", n), id); },
                  [&](int n) {
+                   EXPECT_EQ(static_cast<uint32_t>(n), subdirectories(kRootId));
                    EXPECT_EQ(id, id_at(numbered("dir", n)));
                    EXPECT_EQ(0, create("file", O_RDWR, Id::random(), id).status);
                  });
@@ -134,6 +144,8 @@ TEST_F(SettleFault, Rename_OverADirectory_CutAnywhere_LeavesTheNewOne) {
         const auto entry = lookup(numbered("target", n), to).body<wire::EntryBody>();
         EXPECT_EQ(id, entry.object.id);
         EXPECT_EQ(to, entry.dir.parent);
+        EXPECT_EQ(1u, subdirectories(kRootId));
+        EXPECT_EQ(static_cast<uint32_t>(n), subdirectories(to));
         EXPECT_EQ(wire::kDirRemoved, create("late", O_RDWR, Id::random(), replaced).status);
       });
 }
@@ -143,8 +155,55 @@ TEST_F(SettleFault, Rmdir_CutAnywhere_LeavesATombstone) {
   cut_everywhere([&](int n) { id = made(numbered("dir", n)); }, [&](int n) { return rmdir(numbered("dir", n), id); },
                  [&](int n) {
                    EXPECT_EQ(ENOENT, lookup(numbered("dir", n)).status);
+                   EXPECT_EQ(0u, subdirectories(kRootId));
                    EXPECT_EQ(wire::kDirRemoved, create("late", O_RDWR, Id::random(), id).status);
                  });
+}
+
+// The old name is a directory's home here, the new one its stub (as if on another brick), over another directory.
+TEST_F(SettleFault, CommitAndLeave_OfADirectory_CutAnywhere_CountsOnce) {
+  const Id to = made("to");
+  wire::TxnRecord record{};
+  const auto prepare = [&](int n) {
+    record = {};
+    record.txn = Id::random();
+    record.kind = wire::TxnKind::kRename;
+    record.from = {kRootId, brick_.store().identity().brick};
+    record.to = {to, brick_.store().identity().brick};
+    record.object.object = made(numbered("source", n));
+    record.replaced.object = made(numbered("target", n), to);
+    record.object.brick = record.replaced.brick = brick_.store().identity().brick;
+    record.object.type = record.replaced.type = wire::ObjectType::kDirectory;
+    record.object.state = wire::LinkState::kPending;
+    record.object.txn = record.txn;
+    EXPECT_EQ(0, brick_.call_names(Op::kTxnPrepare, record, numbered("source", n), numbered("target", n)).status);
+    const wire::MarkBody mark{ref(kRootId), record.txn, record.to.brick, record.object.object};
+    EXPECT_EQ(0, brick_.call(Op::kTxnMark, mark, numbered("source", n)).status);
+  };
+  const auto commit = [&](int) {
+    wire::TxnRef txn{};
+    txn.txn = record.txn, txn.state = wire::TxnState::kCommitted;
+    return brick_.call(Op::kTxnCommit, txn);
+  };
+  const auto leave = [&](int n) {
+    const wire::MarkBody mark{ref(kRootId), record.txn, record.to.brick, record.object.object};
+    return brick_.call(Op::kTxnLeave, mark, numbered("source", n));
+  };
+  int rounds = 0;
+  cut_everywhere(prepare, commit, [&](int n) {
+    EXPECT_EQ(wire::EntryKind::kStub, lookup(numbered("target", n), to).body<wire::EntryBody>().kind);
+    EXPECT_EQ(static_cast<uint32_t>(n), subdirectories(to));
+    EXPECT_EQ(2u, subdirectories(kRootId));  // "to", and the old name until it is left
+    EXPECT_EQ(0, leave(n).status);
+    EXPECT_EQ(1u, subdirectories(kRootId));
+    rounds = n;
+  });
+  cut_everywhere(
+      [&](int n) {
+        prepare(n + rounds);
+        EXPECT_EQ(0, commit(n).status);
+      }, [&](int n) { return leave(n + rounds); },
+                 [&](int) { EXPECT_EQ(1u, subdirectories(kRootId)); });
 }
 
 TEST_F(SettleFault, Link_CutAnywhere_AddsOneName) {

@@ -139,7 +139,7 @@ class TestBrick {
     return done ? 0 : done.error().code;
   }
 
-  // Where the next intents are noted too: memory that outlives a process that is killed.
+  // Where the next intents are noted too: memory that outlives a process that is killed. `reserved` 1: it is done.
   Intent* shared_note = nullptr;
   void stop() { store_.reset(); }
 
@@ -149,6 +149,9 @@ class TestBrick {
     void write(const Intent& intent) override {
       out_.push_back(intent);
       if (shared_) *shared_ = intent;
+    }
+    void done(wire::ReplyBuilder&) override {
+      if (shared_) shared_->reserved = 1;
     }
     std::vector<Intent>& out_;
     Intent* shared_;
