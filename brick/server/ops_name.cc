@@ -3,7 +3,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "brick/server/ops_object.h"
 #include "brick/store/name_lock.h"
@@ -17,7 +16,7 @@ namespace {
 
 void copy_name(std::string_view name, char (&into)[256], uint16_t& size) {
   size = static_cast<uint16_t>(std::min(name.size(), sizeof into - 1));
-  std::memcpy(into, name.data(), size);
+  std::copy_n(name.data(), size, into);
 }
 
 }  // namespace

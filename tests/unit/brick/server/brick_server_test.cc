@@ -290,7 +290,8 @@ TEST(BrickServerFault, Resend_WhileTheFirstStillRuns_WaitsForItsAnswer) {
   auto client = brick.connect();
   const uint32_t open = must_create(*client, "file");
   brick.server->faults().dial(Op::kWrite).delay_ms = 1500;  // beyond kSlotWaitMs: kSlotBusy is met too
-  client::PendingCall call(*client, write_request(open, 0, pattern(100), 1), kRoot);
+  const auto data = pattern(100);  // sent from where it is
+  client::PendingCall call(*client, write_request(open, 0, data, 1), kRoot);
   call.send();
   brick.server->cut_connections();
   const auto result = call.wait();
