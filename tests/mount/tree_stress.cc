@@ -277,10 +277,6 @@ std::string TreeStress::run() {
       log_.push_back(std::to_string(operations_) + " " + (as_other ? "other's " : "") + describe(operation) +
                      " through " + std::filesystem::path(mount).parent_path().filename().string() + ": " + local);
     if (log_.size() > kLogMax) log_.pop_front();
-    if (!refused && ::getenv("DBGCHECK")) {
-      ::usleep(3000);
-      if (std::system((std::string(::getenv("DBGCHECK")) + " " + std::filesystem::path(options_.local).parent_path().parent_path().string()).c_str()) != 0) failure_ = "check fails";
-    }
     if (local != mounted) failure_ = "answers differ\n  local: " + local + "\n  mount: " + mounted;
     if (failure_.empty() && operations_ % options_.compare_every == 0) compare_trees();
   }
