@@ -137,7 +137,7 @@ Result<Created> Volume::create(const NodePtr& dir, std::string_view name, uint32
       if (asked == impl.hashed(dir, name))  // otherwise the name is a stub
         impl.recent_names->note(dir, name, resolved_from(*body, asked), grant_of(*reply), 0);
       const Grant grant = attr_grant_of(*reply, body->attr);
-      if (!body->existed) entry->node->note_no_capability(grant);
+      if (!body->existed) entry->node->note_no_capability(grant_of(*reply));
       if (reply->descriptor && body->existed) impl.opened_for_mapping(asked, *reply, entry->node->id(), flags);
       return Created{*entry, OpenFile::make(impl, entry->node, asked, *body, grant, flags, caller, std::move(reply->descriptor))};
     }

@@ -93,7 +93,16 @@ Result<void> as_chown(Request& request, const dht::NodePtr& node, wire::Attr& at
 }  // namespace
 
 Result<void> getattr(Request& request, fuse_ino_t ino, fuse_file_info* info) {
-  auto found = request.volume().getattr(request.node(ino), open_file(info), request.caller());
+  const dht::NodePtr node = request.node(ino);
+  const dht::Caller caller = request.caller();
+  if (!info) {
+    if (const auto fresh = request.mount().fresh_creates.take(caller.pid, *node)) {
+      dht::Entry made;
+      made.node = node, made.attr = *fresh;
+      return request.reply_attr(made);
+    }
+  }
+  auto found = request.volume().getattr(node, open_file(info), caller);
   if (!found) return fail(found.error());
   if (found->pinned && is_through_daemon(file_handle(info))) make_pages_old(found->attr);
   return request.reply_attr(*found);

@@ -68,6 +68,7 @@ dht::Caller creator(const Request& request) {
 
 Result<void> reply_created(Request& request, const Result<dht::Created>& created, fuse_file_info& info) {
   if (!created) return fail(created.error());
+  if (created->entry.pinned) request.mount().fresh_creates.note(request.caller().pid, created->entry);
   return request.reply_create(created->entry, info, fill_handle(request.mount(), created->file, info));
 }
 

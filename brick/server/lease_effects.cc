@@ -11,6 +11,8 @@ namespace {
 
 using wire::Op;
 
+constexpr std::string_view kCapability = "security.capability";
+
 // The body, which dispatch has checked for its size.
 template <class Body>
 Body body_of(const wire::RequestView& request) {
@@ -112,15 +114,20 @@ std::vector<LeaseItem> told_by(const wire::RequestView& request, wire::ReplyBuil
     if (request.op() == Op::kLookup && (status == ENOENT || status == wire::kDirAbsent))
       items.add(directory_of(request), kLeaseEntries);
     // The kernel wants to know before each write to a file that it has new attributes of.
-    if (request.op() == Op::kGetxattr && status == ENODATA) items.attr(object_of(request));
+    if (request.op() == Op::kGetxattr && status == ENODATA) items.add(object_of(request), kLeaseNoCapability);
     return items.take();
   }
   switch (request.op()) {
     case Op::kLookup:
-    case Op::kCreate:
     case Op::kMknod:
     case Op::kSymlink:
     case Op::kLink: tell_entry(request, reply, telling); break;
+    case Op::kCreate: {
+      tell_entry(request, reply, telling);
+      const auto entry = body_of<wire::EntryBody>(reply);
+      if (!entry.existed) items.add(entry.object.id, kLeaseNoCapability);
+      break;
+    }
     case Op::kMkdir:  // and that the new directory is empty
       tell_entry(request, reply, telling);
       items.add(body_of<wire::EntryBody>(reply).object.id, kLeaseEntries);
@@ -192,8 +199,10 @@ std::vector<LeaseItem> changed_by(const wire::RequestView& request, const wire::
     case Op::kFlagsSet:
     case Op::kWrite:
     case Op::kFallocate:
-    case Op::kSetxattr:
     case Op::kRemovexattr: items.attr(object_of(request)); break;
+    case Op::kSetxattr:
+      items.add(object_of(request), request.name == kCapability ? kLeaseAttr | kLeaseNoCapability : kLeaseAttr);
+      break;
     case Op::kSettle:
       items.attr(object_of(request));
       if (body_of<wire::EntryBody>(reply).existed) items.all(body_of<wire::SettleBody>(request).from_dir);

@@ -17,6 +17,7 @@ namespace voldfs::server {
 // What a grant lets a session's kernel keep, and what a change takes away; bits.
 inline constexpr uint8_t kLeaseAttr = 1;     // an object's attributes, and by them the pages of a file
 inline constexpr uint8_t kLeaseEntries = 2;  // a directory's names here, also that one is missing
+inline constexpr uint8_t kLeaseNoCapability = kLeaseEntries;  // of a file: that it has no security.capability, which no store changes
 
 struct LeaseItem {
   Id object;

@@ -402,6 +402,34 @@ TEST_F(Passthrough, OpensOfAllKinds_OfOneFile_NeverFail) {
   EXPECT_TRUE(wait_until(kDeadlineMs, [&] { return descriptors("held") == 0 && nothing_is_pinned(); })) << volume_.brick_status(0).dump(1);
 }
 
+// What open(2) and the first write(2) of a new file ask besides is known by the answer to the create, though nobody may keep the
+// file's attributes.
+TEST_F(Passthrough, NewFile_CostsOneRequest_AndShowsWhatOthersDo) {
+  const auto asked = [&](const char* operation) {
+    const auto operations = volume_.brick_status(0)["operations"];
+    return operations.contains(operation) ? operations[operation]["count"].get<uint64_t>() : 0;
+  };
+  const uint64_t getattrs = asked("getattr"), getxattrs = asked("getxattr");
+  const int fd = make(a("f"), "text");
+  EXPECT_EQ(asked("getattr"), getattrs);
+  EXPECT_EQ(asked("getxattr"), getxattrs);
+  struct stat found{};
+  ASSERT_EQ(::chmod(b("f").c_str(), 0600), 0);
+  ASSERT_EQ(::fstat(fd, &found), 0);
+  EXPECT_EQ(found.st_mode & 07777, 0600u);
+  EXPECT_EQ(found.st_size, 4);
+
+  vfs_cap_data capability{};
+  capability.magic_etc = VFS_CAP_REVISION_2 | VFS_CAP_FLAGS_EFFECTIVE;
+  ASSERT_EQ(::setxattr(b("f").c_str(), "security.capability", &capability, sizeof capability, 0), 0) << std::strerror(errno);
+  char value[64];
+  EXPECT_GT(::getxattr(a("f").c_str(), "security.capability", value, sizeof value), 0) << std::strerror(errno);
+  ASSERT_EQ(::pwrite(fd, "more", 4, 0), 4);
+  EXPECT_EQ(::getxattr(a("f").c_str(), "security.capability", value, sizeof value), -1);
+  EXPECT_EQ(::getxattr(b("f").c_str(), "security.capability", value, sizeof value), -1);
+  ::close(fd);
+}
+
 using PassthroughFault = Passthrough;
 
 TEST_F(PassthroughFault, BrickDown_DataGoesOn_AndTheFileIsPinnedAgain) {
