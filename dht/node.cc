@@ -200,6 +200,7 @@ void NodeTable::forget(Node* node, uint64_t n) {
   std::lock_guard lock(shard.mutex);
   node->kernel_lookups -= std::min(n, node->kernel_lookups);
   if (node->kernel_lookups > 0) return;
+  forgotten_.fetch_add(1);
   const auto found = shard.nodes.find(node->id());
   if (found == shard.nodes.end() || found->second.held.get() != node) return;
   last = std::move(found->second.held);

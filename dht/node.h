@@ -134,6 +134,8 @@ class Node : public std::enable_shared_from_this<Node> {
 
   std::atomic<uint64_t> changes = 0;  // of the directory by this mount
 
+  std::atomic<uint32_t> lookups_asked = 0;  // that bricks were asked for, since LookAhead has last fetched it
+
   // Changes of the directory by this mount that the kernel has not heard the end of (Changing).
   std::atomic<int> changing = 0;
 
@@ -183,6 +185,7 @@ class NodeTable {
   void count(const NodePtr& node, uint64_t n);
   void forget(Node* node, uint64_t n);
   size_t size() const;
+  uint64_t forgotten() const { return forgotten_.load(); }  // nodes that the kernel has forgotten, so far
   // Of each node that is there now; without a lock during the calls.
   void for_each(const std::function<void(const NodePtr&)>& visit);
 
@@ -199,6 +202,7 @@ class NodeTable {
     size_t sweep_at = kSweepMin;          // guarded by mutex: when so many are there, ended ones are taken out
   };
   Shard& shard(const Id& id);
+  std::atomic<uint64_t> forgotten_ = 0;
   std::array<Shard, kShards> shards_;
 };
 

@@ -11,6 +11,7 @@
 #include "brick/base/clock.h"
 #include "brick/client/connection.h"
 #include "dht/lock_waits.h"
+#include "dht/look_ahead.h"
 #include "dht/recent_names.h"
 #include "dht/volume_impl.h"
 
@@ -79,12 +80,14 @@ Volume::Impl::Impl(VolumeOptions options_in)
     : options(std::move(options_in)),
       client_options(std::make_shared<const client::ClientOptions>(options.client)),
       root(nodes.get(kRootId, wire::ObjectType::kDirectory)),
-      recent_names(std::make_unique<RecentNames>()) {}
+      recent_names(std::make_unique<RecentNames>()),
+      look_ahead(std::make_unique<LookAhead>(*this)) {}
 
 // First the threads that ask bricks by themselves, then the clients, whose control threads call back into what is behind
 // them.
 Volume::Impl::~Impl() {
   if (lock_waits) lock_waits->stop();
+  look_ahead->stop();
   releases.stop();
   chores.finish();
   if (map_watch_) map_watch_->stop();

@@ -23,6 +23,7 @@ inline thread_local bool reclaiming = false;
 namespace voldfs::dht {
 
 class LockWaits;  // volume_lock.cc
+class LookAhead;
 class RecentNames;
 
 // Bounds of everything that is tried again.
@@ -182,6 +183,7 @@ struct Volume::Impl {
   bool tell_released(uint16_t ordinal, const std::vector<uint32_t>& opens);  // volume_open.cc
   Releases releases{[this](uint16_t brick, const std::vector<uint32_t>& opens) { return tell_released(brick, opens); }};
   const std::unique_ptr<RecentNames> recent_names;
+  const std::unique_ptr<LookAhead> look_ahead;
   std::shared_ptr<LockWaits> lock_waits;            // made on first use (volume_lock.cc)
   std::once_flag lock_waits_made;
 

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "dht/adoption.h"
+#include "dht/look_ahead.h"
 #include "dht/recent_names.h"
 #include "dht/settle.h"
 
@@ -248,7 +249,10 @@ Result<Entry> Volume::lookup(const NodePtr& dir, std::string_view name, const Ca
     if (missing) *missing = *known;
     return fail(ENOENT);
   }
-  return impl_->lookup(dir, name, caller, missing);
+  if (auto known = impl_->look_ahead->take(dir, name)) return std::move(*known);
+  auto found = impl_->lookup(dir, name, caller, missing);
+  if (found && !found->node->is_directory()) impl_->look_ahead->asked(dir);
+  return found;
 }
 
 // --- Waiting ------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 #include "dht/volume_remove.h"
 
+#include "dht/look_ahead.h"
 #include "dht/recent_names.h"
 #include "dht/settle.h"
 
@@ -77,6 +78,7 @@ Result<void> Volume::unlink(const NodePtr& dir, std::string_view name, const Cal
   Impl& impl = *impl_;
   if (auto good = wire::check_name(name); !good) return good;
   impl.recent_names->forget(dir, name);
+  impl.look_ahead->forget(dir, name);
   int waits = 0;
   for (int tries = 0; tries < kChangedStubsMax;) {
     auto gone = unlink_at_authority(impl, dir, name, caller);

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "dht/ancestry.h"
+#include "dht/look_ahead.h"
 #include "dht/recent_names.h"
 #include "dht/transaction.h"
 #include "dht/volume_create.h"
@@ -240,6 +241,8 @@ class RememberedNames {
   ~RememberedNames() {
     rename_.volume.recent_names->forget(rename_.from, rename_.name);
     rename_.volume.recent_names->forget(rename_.to, rename_.to_name);
+    rename_.volume.look_ahead->forget(rename_.from, rename_.name);
+    rename_.volume.look_ahead->forget(rename_.to, rename_.to_name);
   }
   RememberedNames(const RememberedNames&) = delete;
   RememberedNames& operator=(const RememberedNames&) = delete;

@@ -1,0 +1,122 @@
+#include "dht/look_ahead.h"
+
+#include <algorithm>
+
+#include "dht/dirent_view.h"
+
+namespace voldfs::dht {
+
+std::optional<Entry> LookAhead::take(const NodePtr& dir, std::string_view name) {
+  std::optional<Told> told;
+  {
+    std::lock_guard lock(mutex_);
+    const auto table = std::find_if(tables_.begin(), tables_.end(), [&](const Table& t) { return t.dir == dir->id(); });
+    if (table == tables_.end()) return std::nullopt;
+    auto found = table->entries.extract(std::string(name));
+    if (found.empty()) return std::nullopt;
+    told = found.mapped();
+  }
+  if (volume_.nodes.find(told->object.id) || volume_.hashed(dir, name) != told->brick) return std::nullopt;
+  {
+    const Grants::Delivery delivery(volume_.grants);
+    if (delivery.seconds(dir->id(), {&told->grant, 1}) == 0 || delivery.seconds(told->object.id, {&told->grant, 1}) == 0) return std::nullopt;
+  }
+  wire::EntryBody body{};
+  body.kind = wire::EntryKind::kObject;
+  body.type = told->type;
+  body.object = told->object;
+  body.attr = told->attr;
+  auto entry = volume_.entry_from(body, dir, name, told->brick, told->grant);
+  if (!entry) return std::nullopt;
+  return std::move(*entry);
+}
+
+void LookAhead::forget(const NodePtr& dir, std::string_view name) {
+  std::lock_guard lock(mutex_);
+  for (Table& table : tables_)
+    if (table.dir == dir->id()) table.entries.erase(std::string(name));
+}
+
+size_t LookAhead::size() {
+  std::lock_guard lock(mutex_);
+  size_t size = 0;
+  for (const Table& table : tables_) size += table.entries.size();
+  return size;
+}
+
+// By the bricks' sizes of it; empty: nobody has told them.
+std::optional<uint64_t> LookAhead::entries_expected(const NodePtr& dir) const {
+  uint64_t size = 0;
+  for (const uint16_t ordinal : volume_.set_of(dir)) {
+    const auto known = dir->attr_of(ordinal);
+    if (!known) return std::nullopt;
+    size += known->attr.size;
+  }
+  return size / kEntryBytes;
+}
+
+void LookAhead::asked(const NodePtr& dir) {
+  const uint32_t lookups = dir->lookups_asked.fetch_add(1) + 1;
+  if (lookups < kLookupsMin || dir->record().epoch == 0) return;
+  const auto expected = entries_expected(dir);
+  if (!expected || *expected > kEntriesMax || lookups * kWorthIt < *expected) return;
+  dir->lookups_asked = 0;
+  later_.run(std::chrono::milliseconds(0), [this, dir] { fetch(dir); });
+}
+
+void LookAhead::fetch(const NodePtr& dir) {
+  for (const uint16_t ordinal : volume_.set_of(dir)) {
+    uint64_t position = 0;
+    while (fetch_page(dir, ordinal, position)) {
+    }
+  }
+}
+
+bool LookAhead::is_plain(const NodePtr& dir, uint16_t ordinal, const DirentView& entry) const {
+  const wire::DirentHeader& header = entry.header;
+  return header.with_attr && header.kind == wire::EntryKind::kObject && header.type != wire::ObjectType::kDirectory && !header.leaving &&
+         !header.id.is_none() && entry.attr.nlink == 1 && !(entry.attr.flags & wire::kAttrPinned) &&
+         volume_.hashed(dir, entry.name) == ordinal && !volume_.nodes.find(header.id);
+}
+
+bool LookAhead::fetch_page(const NodePtr& dir, uint16_t ordinal, uint64_t& position) {
+  const uint64_t changes = dir->changes.load(), forgotten = volume_.nodes.forgotten();
+  if (dir->changing.load() != 0) return false;
+  Caller nobody;
+  nobody.only_if_up = true;
+  const wire::ReaddirBody ask{{dir->id(), 0, dir->record().epoch, 0}, position, kPageSize, 1};
+  auto reply = volume_.call(ordinal, wire::Request(wire::Op::kReaddir, ask), nobody);
+  if (!reply) return false;
+  const auto page = reply->body<wire::ReaddirReply>();
+  const Grant grant = grant_of(*reply);
+  if (!page || grant.sequence == 0) return false;
+  const auto entries = parse_dirents(reply->data, page->count);
+  if (!entries) return false;
+  position = page->position;
+  Table found{dir->id(), {}};
+  for (const DirentView& entry : *entries)
+    if (is_plain(dir, ordinal, entry))
+      found.entries.emplace(entry.name, Told{ordinal, {entry.header.id, entry.handle}, entry.header.type, entry.attr, grant});
+
+  std::lock_guard lock(mutex_);
+  Table& table = table_of(dir->id());
+  // A name, or a file whose node has gone, may have been changed by this mount since the brick looked.
+  if (dir->changes.load() != changes || dir->changing.load() != 0 || volume_.nodes.forgotten() != forgotten) return false;
+  if (table.entries.size() + found.entries.size() > kEntriesMax) return false;
+  found.entries.merge(table.entries);  // what is there already is older
+  table.entries.swap(found.entries);
+  return page->end == 0 && !entries->empty();
+}
+
+LookAhead::Table& LookAhead::table_of(const Id& dir) {
+  const auto found = std::find_if(tables_.begin(), tables_.end(), [&](const Table& t) { return t.dir == dir; });
+  if (found != tables_.end()) {
+    tables_.splice(tables_.begin(), tables_, found);
+    return tables_.front();
+  }
+  if (tables_.size() == kTablesMax) tables_.pop_back();
+  tables_.push_front({dir, {}});
+  return tables_.front();
+}
+
+}  // namespace voldfs::dht
