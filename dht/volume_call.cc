@@ -10,8 +10,7 @@
 namespace voldfs::dht {
 
 Result<void> Volume::Impl::stamp(uint16_t ordinal, wire::Request& request) {
-  if (before_request)
-    if (auto go = before_request(ordinal, request); !go) return fail(go.error());
+  if (auto go = before_request(ordinal, request); !go) return go;
   request.header().map_version = map()->version;
   return {};
 }

@@ -68,6 +68,32 @@ enum class IfAbsent {
   kMaterialize,  // the operation makes a name: the directory is to be made there first
 };
 
+// For tests: looks at each request before it is sent, and may refuse it. Set and called by any thread.
+class BeforeRequest {
+ public:
+  using Hook = std::function<Result<void>(uint16_t ordinal, const wire::Request&)>;
+
+  void operator=(Hook hook) {
+    std::lock_guard lock(mutex_);
+    is_set_ = hook != nullptr;
+    hook_ = std::make_shared<const Hook>(std::move(hook));
+  }
+  Result<void> operator()(uint16_t ordinal, const wire::Request& request) const {
+    if (!is_set_.load(std::memory_order_relaxed)) return {};
+    std::shared_ptr<const Hook> hook;
+    {
+      std::lock_guard lock(mutex_);
+      hook = hook_;
+    }
+    return *hook ? (*hook)(ordinal, request) : Result<void>{};
+  }
+
+ private:
+  std::atomic<bool> is_set_ = false;
+  mutable std::mutex mutex_;
+  std::shared_ptr<const Hook> hook_;  // guarded by mutex_
+};
+
 // Any thread.
 struct Volume::Impl {
   explicit Impl(VolumeOptions options_in);
@@ -171,7 +197,7 @@ struct Volume::Impl {
   std::atomic<uint32_t> settle_after_ms = 10'000;
 
   // Tests: called before each request; an error ends it unsent. A client that dies after its n-th request.
-  std::function<Result<void>(uint16_t ordinal, const wire::Request&)> before_request;
+  BeforeRequest before_request;
 
   const VolumeOptions options;
   std::shared_ptr<const client::ClientOptions> client_options;

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
+#include <thread>
 
 #include "tests/lib/mount.h"
 
@@ -168,8 +169,8 @@ void die_after(dht::Volume& volume, int requests) {
 }
 
 RequestCount::RequestCount(dht::Volume& volume) : volume_(volume), count_(std::make_shared<std::atomic<int>>(0)) {
-  volume.impl().before_request = [count = count_](uint16_t, const wire::Request&) -> Result<void> {
-    ++*count;
+  volume.impl().before_request = [count = count_, own = std::this_thread::get_id()](uint16_t, const wire::Request&) -> Result<void> {
+    if (std::this_thread::get_id() == own) ++*count;
     return {};
   };
 }

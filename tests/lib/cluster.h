@@ -76,7 +76,7 @@ class Cluster {
 
 // Makes a mount's client die after it has sent `requests` more: the last one's answer is lost too, and nothing is sent any more.
 void die_after(dht::Volume& volume, int requests);
-// Counts the requests that a mount sends.
+// Counts the requests that a mount sends on this thread: not what it does behind an operation.
 class RequestCount {
  public:
   explicit RequestCount(dht::Volume& volume);
