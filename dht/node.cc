@@ -172,6 +172,7 @@ NodePtr NodeTable::get(const Id& id, wire::ObjectType type) {
   NodePtr node = entry.node.lock();
   if (!node || node->type() != type) {  // an id never changes its type; a confused brick may say so
     node = std::make_shared<Node>(id, type);
+    node->changes = (1 + made_.fetch_add(1)) << kChangesBits;
     entry.node = node;
   }
   return node;

@@ -132,7 +132,8 @@ class Node : public std::enable_shared_from_this<Node> {
   // The grants by which the name is known to be missing; empty: it is not known.
   std::vector<Grant> grants_of_missing(std::string_view name) const;
 
-  std::atomic<uint64_t> changes = 0;  // of the directory by this mount
+  // Of the directory by this mount; begins where no other node's has been, also one's of the same directory that was forgotten.
+  std::atomic<uint64_t> changes = 0;
 
   std::atomic<uint32_t> lookups_asked = 0;  // that bricks were asked for, since LookAhead has last fetched it
 
@@ -204,6 +205,8 @@ class NodeTable {
   Shard& shard(const Id& id);
   std::atomic<uint64_t> forgotten_ = 0;
   std::array<Shard, kShards> shards_;
+  static constexpr int kChangesBits = 32;  // of one node while the kernel knows it
+  std::atomic<uint64_t> made_ = 0;
 };
 
 }  // namespace voldfs::dht

@@ -10,7 +10,7 @@ size_t RecentNames::slot_of(const Id& dir, std::string_view name) {
 
 void RecentNames::note(const NodePtr& dir, std::string_view name, std::optional<Resolved> found, const Grant& grant,
                        uint64_t changes) {
-  if (grant.sequence == 0) return;
+  if (grant.sequence == 0) return forget(dir, name);
   Entry entry{dir->id(), std::string(name), std::move(found), grant, changes};
   std::lock_guard lock(mutex_);
   entries_[slot_of(dir->id(), name)] = std::move(entry);

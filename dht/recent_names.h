@@ -14,7 +14,7 @@ namespace voldfs::dht {
 // its two names, or the making of the first. Whoever acts on it has the brick check it. Any thread.
 class RecentNames {
  public:
-  // `found`: empty when the name was missing, by `grant`. Ignored without a grant. `changes`: Node::changes of the directory
+  // `found`: empty when the name was missing, by `grant`. Without a grant nothing is known. `changes`: Node::changes of the directory
   // before it was asked; a name that was missing counts only until the next one.
   void note(const NodePtr& dir, std::string_view name, std::optional<Resolved> found, const Grant& grant, uint64_t changes);
   // The name has been changed by this mount.

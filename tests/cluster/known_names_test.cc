@@ -42,6 +42,21 @@ TEST_P(KnownNames, Lookup_MissingInNewDirectory_AsksNobody) {
     EXPECT_EQ(requests_of_lookup(cluster_.name_at(ordinal, dir_), ENOENT), 0) << ordinal;
 }
 
+// That a name was missing is not to outlive the node: a directory that was forgotten meanwhile has had changes all the same.
+TEST_P(KnownNames, Rename_InADirectoryThatWasForgotten_FindsWhatWasMade) {
+  const auto forget = [&] {
+    dir_.reset();
+    dir_ = volume_->lookup(volume_->root(), "dir", kRoot)->node;
+  };
+  const std::string from = cluster_.name_at(1, dir_, "from"), to = cluster_.name_at(cluster_.count(), dir_, "to");
+  forget();
+  ASSERT_EQ(lookup(from), ENOENT);
+  ASSERT_EQ(code(volume_->symlink(dir_, from, "target", kRoot)), 0);
+  forget();
+  EXPECT_EQ(code(volume_->rename(dir_, from, dir_, to, 0, kRoot)), 0);
+  EXPECT_EQ(lookup(to), 0);
+}
+
 TEST_P(KnownNames, Lookup_NameOfAnyKind_IsFound) {
   const auto file = make_file(*volume_, dir_, "file");
   ASSERT_EQ(code(file), 0);
