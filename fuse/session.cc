@@ -105,6 +105,7 @@ Explained<void> Session::negotiate() {
   char* arguments[] = {name, nullptr};
   fuse_args args = FUSE_ARGS_INIT(1, arguments);
   session_ = fuse_session_new(&args, &kOperations, sizeof kOperations, &mount_);
+  fuse_opt_free_args(&args);  // libfuse has put its own in their place
   if (!session_) return explain("libfuse refused to make a session; its messages are in the log");
   fuse_custom_io io{};
   io.writev = send_through_channel;
