@@ -1,5 +1,6 @@
 #include "mgmt/http.h"
 
+#include <arpa/inet.h>
 #include <httplib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -19,9 +20,17 @@ namespace {
 constexpr size_t kThreads = 16;
 constexpr time_t kIoTimeoutS = 5;
 
-std::string signature(const std::string& key, const std::string& method, const std::string& target, const std::string& nonce,
-                      const std::string& body) {
-  return to_hex(mac(key, {"voldfs api request", method, target, nonce, body}));
+// Header fields of signed requests and replies.
+constexpr char kChallenge[] = "X-Voldfs-Challenge", kNonce[] = "X-Voldfs-Nonce", kMac[] = "X-Voldfs-Mac";
+
+// The same text on both ends, however the literal was written.
+std::string destination_of(const std::string& address, uint16_t port) {
+  unsigned char parsed[sizeof(in6_addr)];
+  char text[INET6_ADDRSTRLEN] = {};
+  for (const int family : {AF_INET, AF_INET6}) {
+    if (::inet_pton(family, address.c_str(), parsed) == 1 && ::inet_ntop(family, parsed, text, sizeof text)) return std::string(text) + ":" + std::to_string(port);
+  }
+  return address + ":" + std::to_string(port);
 }
 
 Explained<sockaddr_un> unix_address(const std::string& path) {
@@ -92,25 +101,28 @@ struct HttpServer::Impl {
   Listener server;
   std::function<Credentials()> credentials;  // null: the unix socket
   Handler handler;
+  std::string destination;                   // ADDRESS:PORT, with credentials
+  Challenges challenges;
   std::thread thread;
 
   void answer(const httplib::Request& in, httplib::Response& out) {
     HttpRequest request{in.method, in.path, in.body, {}, !credentials, false};
     for (const auto& [key, value] : in.params) request.query[key] = value;
     HttpReply reply{401, "{\"error\":\"This needs a credential: the header Authorization: Bearer TOKEN, with the token that `voldctl peer token` prints on a node.\"}\n"};
-    if (request.local || allowed(in, request)) reply = handler(request);
+    const Credentials known = credentials ? credentials() : Credentials{};
+    const Proof proof{in.get_header_value(kChallenge), in.get_header_value(kNonce), in.get_header_value(kMac)};
+    request.signed_ = !request.local && is_signed(in, known, proof);
+    const bool has_token = proof.mac.empty() && !known.token.empty() && same(in.get_header_value("Authorization"), "Bearer " + known.token);
+    if (request.local || request.signed_ || has_token) reply = handler(request);
+    else if (!proof.mac.empty()) out.set_header(kChallenge, challenges.current());  // to try again with
+    if (request.signed_) out.set_header(kMac, reply_mac(known.key, proof, reply.status, reply.body));
     out.status = reply.status;
     out.set_content(reply.body, reply.type.c_str());
   }
 
-  bool allowed(const httplib::Request& in, HttpRequest& request) const {
-    const Credentials known = credentials();
-    const std::string given = in.get_header_value("X-Voldfs-Mac");
-    if (!given.empty() && !known.key.empty()) {
-      request.signed_ = same(given, signature(known.key, in.method, in.target, in.get_header_value("X-Voldfs-Nonce"), in.body));
-      return request.signed_;
-    }
-    return !known.token.empty() && same(in.get_header_value("Authorization"), "Bearer " + known.token);
+  bool is_signed(const httplib::Request& in, const Credentials& known, const Proof& proof) {
+    return !proof.mac.empty() && !known.key.empty() &&
+           same(proof.mac, request_mac(known.key, destination, proof, in.method, in.target, in.body)) && challenges.take(proof);
   }
 
   void set_up() {
@@ -150,6 +162,7 @@ Explained<std::unique_ptr<HttpServer>> HttpServer::on_tcp(const std::string& add
   auto impl = std::make_unique<Impl>();
   impl->handler = std::move(handler);
   impl->credentials = std::move(credentials);
+  impl->destination = destination_of(address, port);
   impl->set_up();
   impl->server.set_socket_options(set_options);
   if (!impl->server.bind_to_port(address.c_str(), port))
@@ -172,17 +185,28 @@ Explained<HttpReply> http_call(const HttpTarget& target, const std::string& meth
   client->set_read_timeout(seconds, rest_us);
   client->set_write_timeout(seconds, rest_us);
   client->set_socket_options(set_options);
-  httplib::Headers headers;
-  if (!target.key.empty()) {
-    const std::string nonce = to_hex(random_bytes(16));
-    headers = {{"X-Voldfs-Nonce", nonce}, {"X-Voldfs-Mac", signature(target.key, method, path, nonce, body)}};
+  const std::string where = target.unix_socket.empty() ? destination_of(target.address, target.port) : target.unix_socket;
+  KnownChallenges own;
+  KnownChallenges& challenges = target.challenges ? *target.challenges : own;
+  for (bool again = false;; again = true) {
+    httplib::Headers headers;
+    Proof proof;
+    if (!target.key.empty()) {
+      proof = {challenges.of(where), to_hex(random_bytes(Challenges::kNonceDigits / 2)), ""};
+      proof.mac = request_mac(target.key, where, proof, method, path, body);
+      headers = {{kChallenge, proof.challenge}, {kNonce, proof.nonce}, {kMac, proof.mac}};
+    }
+    const auto result = method == "GET" ? client->Get(path.c_str(), headers) : client->Post(path.c_str(), headers, body, "application/json");
+    if (!result) return explain("No answer from voldmgmt at " + where + " (" + httplib::to_string(result.error()) + ").");
+    const std::string challenge = result->get_header_value(kChallenge);
+    if (result->status == 401 && !challenge.empty() && challenge != proof.challenge && !again) {
+      challenges.note(where, challenge);
+      continue;
+    }
+    if (!target.key.empty() && result->status != 401 && !same(result->get_header_value(kMac), reply_mac(target.key, proof, result->status, result->body)))
+      return explain("What answered at " + where + " does not know the cluster's secret.");
+    return HttpReply{result->status, result->body, result->get_header_value("Content-Type")};
   }
-  const auto result = method == "GET" ? client->Get(path.c_str(), headers) : client->Post(path.c_str(), headers, body, "application/json");
-  if (!result) {
-    const std::string where = target.unix_socket.empty() ? target.address + ":" + std::to_string(target.port) : target.unix_socket;
-    return explain("No answer from voldmgmt at " + where + " (" + httplib::to_string(result.error()) + ").");
-  }
-  return HttpReply{result->status, result->body, result->get_header_value("Content-Type")};
 }
 
 Explained<void> http_post_url(const std::string& url, const std::string& body, int timeout_ms) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "brick/base/result.h"
+#include "mgmt/signed_request.h"
 
 // HTTP/1.1 over TCP and unix sockets; the only file that knows cpp-httplib.
 namespace voldfs::mgmt {
@@ -16,7 +17,7 @@ struct HttpRequest {
   std::string method, path, body;
   std::map<std::string, std::string> query;
   bool local = false;   // over the unix socket, which root alone can open
-  bool signed_ = false; // by a node of this cluster, over these very bytes
+  bool signed_ = false; // by a node of this cluster, for this node, and for the first time
 };
 
 struct HttpReply {
@@ -51,7 +52,8 @@ struct HttpTarget {
   std::string unix_socket;   // or
   std::string address;
   uint16_t port = 0;
-  std::string key;           // signs the request; empty: none (unix socket)
+  std::string key;           // signs the request, and must have signed the reply; empty: none (unix socket)
+  KnownChallenges* challenges = nullptr;  // of others, kept by the caller; null: asked for each time
 };
 
 // One request and its reply; the error says that there was none.

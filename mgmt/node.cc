@@ -449,7 +449,7 @@ void Node::ask_for_renewal() {
 }
 
 Explained<Json> Node::call_peer(const Peer& peer, const std::string& method, const std::string& path, const Json& body, int timeout_ms) const {
-  const HttpTarget target{"", peer.address, peer.api_port, credentials().key};
+  const HttpTarget target{"", peer.address, peer.api_port, credentials().key, &challenges_};
   const auto reply = http_call(target, method, path, body.is_null() ? "" : body.dump(), timeout_ms);
   if (!reply) return explain(reply.error());
   Json json = Json::parse(reply->body, nullptr, false);

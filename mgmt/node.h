@@ -138,6 +138,7 @@ class Node : private StateMachine {
   ClusterState machine_;
   int64_t behind_since_ms_ = 0;               // as machine_: since when it has caught up with less than was known
   std::atomic<bool> live_{false};             // it has caught up once, and is published from then on; written as machine_
+  mutable KnownChallenges challenges_;        // of peers
   std::atomic<bool> log_is_blank_{true};      // machine_ has no cluster yet
   bool stopping_ = false;                     // guarded by mutex_
   std::mutex calling_;                        // held while changed_ or told_ runs; before mutex_
