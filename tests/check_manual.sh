@@ -1,15 +1,8 @@
 #!/bin/bash
 # check_manual.sh SOURCE BUILD: every noun and verb of voldctl, and every flag of the daemons, is in the manual; every
 # noun and verb is completed by bash; the manual pages have no errors.
-set -euo pipefail
-source=$1 build=$2
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-failed=0
-fail() {
-	echo "check_manual: $*" >&2
-	failed=1
-}
+# shellcheck source=tests/lib/check.sh
+. "$(dirname "$0")/lib/check.sh"
 
 # The names below "Subcommands:" of a help text.
 subcommands() { "$build/bin/voldctl" "$@" --help | sed -n '/^Subcommands:/,$s/^  \([a-z][a-z-]*\) .*/\1/p;/^Subcommands:/,$s/^  \([a-z][a-z-]*\)$/\1/p'; }

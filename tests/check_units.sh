@@ -1,15 +1,8 @@
 #!/bin/bash
 # check_units.sh SOURCE BUILD: systemd itself reads the units, and understands every line of them; the tmpfiles and sysusers
 # lines are done in a root of their own; and the daemons take the flags files that are installed.
-set -euo pipefail
-source=$1 build=$2
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-failed=0
-fail() {
-	echo "check_units: $*" >&2
-	failed=1
-}
+# shellcheck source=tests/lib/check.sh
+. "$(dirname "$0")/lib/check.sh"
 
 for unit in voldbrick@.service voldmgmt.service; do
 	[[ -e $build/$unit ]] || continue

@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "tests/lib/managed.h"
+#include "tests/lib/managed_volume.h"
 
 // Bricks' processes, as voldmgmt starts, finds, supervises and stops them.
 namespace voldfs::test {
@@ -16,15 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-constexpr int kDeadlineMs = 60'000;
-
-class BrickLifeFault : public testing::Test {
- protected:
-  pid_t pid(size_t node) { return cluster_.brick_pid(node, "vol"); }
-  bool both_up() { return pid(0) != 0 && pid(1) != 0; }
-
-  ManagedCluster cluster_;
-};
+using BrickLifeFault = ManagedVolume;
 
 TEST_F(BrickLifeFault, Stop_EndsBricksAndMountsSayNotConnected_StartBringsAllBack) {
   cluster_.make_volume("vol");

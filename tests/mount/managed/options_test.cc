@@ -9,7 +9,7 @@
 #include <fstream>
 #include <thread>
 
-#include "tests/lib/managed.h"
+#include "tests/lib/managed_volume.h"
 
 // Every option that there is takes effect on bricks that run and on mounts that are mounted, within moments.
 namespace voldfs::test {
@@ -18,24 +18,12 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-constexpr int kDeadlineMs = 30'000;
-
-class OptionsFault : public testing::Test {
+class OptionsFault : public ManagedVolume {
  protected:
-  OptionsFault() {
-    cluster_.make_volume("vol");
-    mnt_ = cluster_.mount("vol");
-  }
+  OptionsFault() { make_and_mount(); }
   void set(const std::string& key, const std::string& value) { cluster_.run(1, {"volume", "set", "vol", key, value}); }
   std::string brick_log(size_t node) { return read_text(cluster_.directory(node) / "log" / ("brick-" + cluster_.brick_id(node, "vol") + ".log")); }
   std::string mount_log() { return read_text(cluster_.directory() / (mnt_.filename().string() + ".log")); }
-  int create_error(const std::string& name) {
-    const int fd = ::open((mnt_ / name).c_str(), O_CREAT | O_EXCL | O_WRONLY, 0600);
-    const int error = fd < 0 ? errno : 0;
-    ::close(fd);
-    ::unlink((mnt_ / name).c_str());
-    return error;
-  }
   // A name whose brick is on this node.
   std::string name_on(size_t node) {
     for (int i = 0;; ++i) {
@@ -46,9 +34,6 @@ class OptionsFault : public testing::Test {
       if (there) return name;
     }
   }
-
-  ManagedCluster cluster_;
-  fs::path mnt_;
 };
 
 TEST_F(OptionsFault, BrickLogLevel_IsHeededByRunningBricks) {
@@ -68,13 +53,7 @@ TEST_F(OptionsFault, BrickMinFree_IsHeededByRunningBricks) {
   cluster_.run(0, {"volume", "create", "small", cluster_.address(0) + ":" + (disk / "brick").string()});
   cluster_.run(0, {"volume", "start", "small"});
   const fs::path mnt = cluster_.mount("small");
-  const auto create = [&] {
-    const int fd = ::open((mnt / "f").c_str(), O_CREAT | O_EXCL | O_WRONLY, 0600);
-    const int error = fd < 0 ? errno : 0;
-    ::close(fd);
-    ::unlink((mnt / "f").c_str());
-    return error;
-  };
+  const auto create = [&] { return create_error(mnt / "f"); };
   EXPECT_EQ(create(), 0);
   cluster_.run(0, {"volume", "set", "small", "brick.min-free", "50"});
   EXPECT_TRUE(wait_until(kDeadlineMs, [&] { return create() == ENOSPC; }));
@@ -113,7 +92,7 @@ TEST_F(OptionsFault, ClientOnBrickDownAndTimeout_AreHeededByMounts) {
   later.join();
   EXPECT_THAT(failed.err, HasSubstr("Input/output error")) << failed;
   fs::rename(away, brick);
-  EXPECT_TRUE(wait_until(kDeadlineMs, [&] { return create_error(name) == 0; }));
+  EXPECT_TRUE(wait_until(kDeadlineMs, [&] { return create_error(mnt_ / name) == 0; }));
 }
 
 TEST_F(OptionsFault, VolumeDirCopies_IsHeededByMounts) {

@@ -9,7 +9,7 @@
 #include <fstream>
 #include <thread>
 
-#include "tests/lib/managed.h"
+#include "tests/lib/managed_volume.h"
 
 // The field's second note, step by step: every management daemon is dead, and everything but changes goes on; then they are
 // back, and nobody has noticed.
@@ -19,7 +19,6 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-constexpr int kDeadlineMs = 60'000;
 constexpr auto kReadMax = std::chrono::seconds(4);  // of a loaded machine; a second otherwise
 
 // An application that writes, reads back and syncs all the time, in a process of its own; whatever fails is its exit status.
@@ -59,19 +58,12 @@ size_t files_on(const fs::path& brick) {
   return count;
 }
 
-class WithoutManagementFault : public testing::Test {
+class WithoutManagementFault : public ManagedVolume {
  protected:
-  WithoutManagementFault() {
-    cluster_.make_volume("vol");
-    mnt_ = cluster_.mount("vol");
-  }
+  WithoutManagementFault() { make_and_mount(); }
   void kill_all_daemons() {
     for (size_t node = 0; node < cluster_.count(); ++node) cluster_.kill_daemon(node);
   }
-  pid_t pid(size_t node) { return cluster_.brick_pid(node, "vol"); }
-
-  ManagedCluster cluster_;
-  fs::path mnt_;
 };
 
 TEST_F(WithoutManagementFault, FieldNotes_InputAndOutputAndReads_GoOn) {
