@@ -93,13 +93,15 @@ Explained<Json> Api::plan_create(const Json& command) const {
 }
 
 // Each brick of this node is asked itself; what is known of one that does not answer is told all the same.
-Json Api::local_bricks() const {
+Json Api::local_bricks(const Only& only) const {
   const Id me = node_.identity().node;
   const auto troubles = reconciler_.troubles();
   const HeldLocks locks = HeldLocks::look();
   std::vector<BrickContact> served;
   Json bricks = Json::object();
-  for (const auto& [name, volume] : node_.state()->volumes) {
+  const auto state = node_.state();
+  for (const auto& [name, volume] : state->volumes) {
+    if (only && *only != name) continue;
     for (const dht::BrickEntry& brick : volume->map.bricks) {
       if (volume->owners.at(brick.id) != me) continue;
       Json entry = {{"online", false}};
@@ -130,17 +132,17 @@ Json Api::local_bricks() const {
 }
 
 // Every peer is asked at once; one that does not answer is named, and its bricks are asked themselves.
-Json Api::status() const {
+Json Api::status(const Only& only) const {
   const auto state = node_.state();
   const Identity me = node_.identity();
   std::vector<std::pair<Peer, std::future<Explained<Json>>>> answers;
   for (const auto& [id, peer] : state->peers) {
     if (id == me.node) continue;
-    answers.emplace_back(peer, std::async(std::launch::async, [this, peer = peer] {
-      return node_.call_peer(peer, "GET", "/v1/local/bricks", nullptr, kPeerTimeoutMs);
+    answers.emplace_back(peer, std::async(std::launch::async, [this, peer = peer, &only] {
+      return node_.call_peer(peer, "GET", "/v1/local/bricks" + (only ? "?volume=" + *only : ""), nullptr, kPeerTimeoutMs);
     }));
   }
-  Json bricks = local_bricks(), peers = Json::object(), missing = Json::array();
+  Json bricks = local_bricks(only), peers = Json::object(), missing = Json::array();
   peers[me.node.uuid()] = {{"connected", true}};
   std::set<Id> silent;
   for (auto& [peer, future] : answers) {
@@ -153,16 +155,16 @@ Json Api::status() const {
       silent.insert(peer.id);
     }
   }
-  if (silent.empty()) return {{"bricks", std::move(bricks)}, {"peers", std::move(peers)}, {"missing", std::move(missing)}};
+  if (silent.empty() || (only && only->empty())) return {{"bricks", std::move(bricks)}, {"peers", std::move(peers)}, {"missing", std::move(missing)}};
   // Their bricks may be alive all the same.
-  bricks.update(ask_by_id(contacts_of(*state, "all", &silent), kAskBricksMs));
+  bricks.update(ask_by_id(contacts_of(*state, only.value_or("all"), &silent), kAskBricksMs));
   return {{"bricks", std::move(bricks)}, {"peers", std::move(peers)}, {"missing", std::move(missing)}};
 }
 
 std::string Api::metrics() const {
   const auto state = node_.state();
   const ConsensusStatus log = node_.log_status();
-  const Json bricks = local_bricks();
+  const Json bricks = local_bricks(std::nullopt);
   size_t online = 0;
   for (const auto& [id, brick] : bricks.items()) online += brick.value("online", false);
   std::string text;

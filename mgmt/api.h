@@ -46,6 +46,7 @@ class Api {
   VOLDFS_ANSWER(get_status);
   VOLDFS_ANSWER(get_peers);
   VOLDFS_ANSWER(get_volumes);
+  VOLDFS_ANSWER(get_volume_names);
   VOLDFS_ANSWER(get_volume);
   VOLDFS_ANSWER(get_map);
   VOLDFS_ANSWER(get_options);
@@ -70,8 +71,10 @@ class Api {
   VOLDFS_ANSWER(post_local_validate);
 #undef VOLDFS_ANSWER
   Json known() const;
-  Json status() const;
-  Json local_bricks() const;
+  // Of all volumes, or of one alone (of none, if that is "").
+  using Only = std::optional<std::string>;
+  Json status(const Only& volume) const;
+  Json local_bricks(const Only& volume) const;
   std::string metrics() const;
   // api_cluster.cc: what needs the other nodes, or the bricks themselves.
   Json events(const HttpRequest& request) const;
@@ -90,8 +93,5 @@ class Api {
   const std::string version_;
   std::atomic<int> changes_{0};
 };
-
-// The state as readers get it: without secrets.
-Json public_state(const ClusterState& state);
 
 }  // namespace voldfs::mgmt

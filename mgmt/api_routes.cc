@@ -15,6 +15,11 @@ HttpReply reply(const Json& json, int status = 200) { return {status, json.dump(
 HttpReply error_reply(int status, std::string sentence) { return reply({{"error", std::move(sentence)}}, status); }
 HttpReply outcome(const Explained<Json>& result) { return result ? reply(*result) : error_reply(409, result.error()); }
 
+std::optional<std::string> only_of(const HttpRequest& request) {
+  const auto found = request.query.find("volume");
+  return found == request.query.end() ? std::nullopt : std::optional(found->second);
+}
+
 // Whether the path is of the pattern, in which {name} stands for one part.
 bool fits(std::string_view pattern, std::string_view path, std::string& name) {
   const size_t open = pattern.find('{');
@@ -38,6 +43,7 @@ const std::vector<Api::Route>& Api::routes() {
       {"GET", "/v1/status", Access::kRead, &Api::get_status},
       {"GET", "/v1/peers", Access::kRead, &Api::get_peers},
       {"GET", "/v1/volumes", Access::kRead, &Api::get_volumes},
+      {"GET", "/v1/volume-names", Access::kRead, &Api::get_volume_names},
       {"GET", "/v1/volumes/{name}", Access::kRead, &Api::get_volume},
       {"GET", "/v1/volumes/{name}/map", Access::kRead, &Api::get_map},
       {"GET", "/v1/options", Access::kRead, &Api::get_options},
@@ -86,13 +92,6 @@ HttpReply Api::handle(const HttpRequest& request) try {
   return error_reply(400, std::string("The request is malformed: ") + error.what());
 }
 
-Json public_state(const ClusterState& state) {
-  Json json = state.to_json();
-  json.erase("remembered");
-  for (auto& [name, volume] : json["volumes"].items()) volume.erase("secret");
-  return json;
-}
-
 Json Api::known() const {
   const Knowledge knowledge = node_.knowledge();
   const Identity me = node_.identity();
@@ -102,17 +101,32 @@ Json Api::known() const {
 HttpReply Api::get_health(const HttpRequest&, const Arguments&) { return {200, "ok\n", "text/plain"}; }
 HttpReply Api::get_metrics(const HttpRequest&, const Arguments&) { return {200, metrics(), "text/plain; version=0.0.4"}; }
 HttpReply Api::get_openapi(const HttpRequest&, const Arguments&) { return {200, kOpenApi, "application/json"}; }
-HttpReply Api::get_state(const HttpRequest&, const Arguments&) { return reply({{"known", known()}, {"state", public_state(*node_.state())}}); }
-HttpReply Api::get_status(const HttpRequest&, const Arguments&) {
-  return reply({{"known", known()}, {"state", public_state(*node_.state())}, {"status", status()}});
+// The state is put together from texts that its volumes keep: a document of them all would be made and taken apart for nothing.
+HttpReply Api::get_state(const HttpRequest& request, const Arguments&) {
+  return {200, "{\"known\":" + known().dump() + ",\"state\":" + node_.state()->public_text(only_of(request)) + "}\n"};
 }
-HttpReply Api::get_peers(const HttpRequest&, const Arguments&) { return reply({{"known", known()}, {"peers", public_state(*node_.state())["peers"]}}); }
-HttpReply Api::get_volumes(const HttpRequest&, const Arguments&) { return reply({{"known", known()}, {"volumes", public_state(*node_.state())["volumes"]}}); }
+HttpReply Api::get_status(const HttpRequest& request, const Arguments&) {
+  const auto only = only_of(request);
+  const std::string live = status(only).dump();
+  return {200, "{\"known\":" + known().dump() + ",\"state\":" + node_.state()->public_text(only) + ",\"status\":" + live + "}\n"};
+}
+HttpReply Api::get_peers(const HttpRequest&, const Arguments&) {
+  return reply({{"known", known()}, {"peers", Json::parse(node_.state()->public_text(""))["peers"]}});
+}
+HttpReply Api::get_volumes(const HttpRequest&, const Arguments&) {
+  return reply({{"known", known()}, {"volumes", Json::parse(node_.state()->public_text())["volumes"]}});
+}
+HttpReply Api::get_volume_names(const HttpRequest&, const Arguments&) {
+  Json names = Json::array();
+  const auto state = node_.state();
+  for (const auto& [name, volume] : state->volumes) names.push_back(name);
+  return reply({{"known", known()}, {"names", std::move(names)}});
+}
 
 HttpReply Api::get_volume(const HttpRequest&, const Arguments& arguments) {
   const auto state = node_.state();
   if (!state->volume(arguments.name)) return error_reply(404, "Volume " + arguments.name + " does not exist.");
-  return reply({{"known", known()}, {"volume", public_state(*state)["volumes"][arguments.name]}});
+  return reply({{"known", known()}, {"volume", Json::parse(state->public_text(arguments.name))["volumes"][arguments.name]}});
 }
 
 HttpReply Api::get_map(const HttpRequest&, const Arguments& arguments) {
@@ -154,7 +168,7 @@ HttpReply Api::post_rotate(const HttpRequest&, const Arguments& arguments) { ret
 HttpReply Api::get_ping(const HttpRequest&, const Arguments&) {
   return reply({{"node", known()}, {"version", node_.state()->version}, {"leading", node_.leading()}, {"votes", node_.votes()}});
 }
-HttpReply Api::get_local_bricks(const HttpRequest&, const Arguments&) { return reply({{"bricks", local_bricks()}}); }
+HttpReply Api::get_local_bricks(const HttpRequest& request, const Arguments&) { return reply({{"bricks", local_bricks(only_of(request))}}); }
 HttpReply Api::get_local_doctor(const HttpRequest&, const Arguments&) { return reply(local_doctor()); }
 HttpReply Api::post_local_commit(const HttpRequest&, const Arguments& arguments) { return reply(node_.commit_here(arguments.body)); }
 HttpReply Api::post_local_probe(const HttpRequest&, const Arguments& arguments) { return outcome(node_.answer_probe(arguments.body)); }

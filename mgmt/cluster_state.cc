@@ -33,7 +33,7 @@ Json ClusterState::apply(const Json& command) {
     result["ok"] = true;
     result["version"] = ++version;
   }
-  remembered_.push_back({*id, result});
+  remembered_.push_back({*id, std::make_shared<const Json>(result)});
   while (remembered_.size() > kRememberedMax) remembered_.pop_front();
   return result;
 }
@@ -42,7 +42,7 @@ const Json* ClusterState::result_of(const Id& command) const {
   // Retries follow closely: from the newest back.
   const auto found = std::find_if(remembered_.rbegin(), remembered_.rend(),
                                   [&](const Remembered& entry) { return entry.command == command; });
-  return found == remembered_.rend() ? nullptr : &found->result;
+  return found == remembered_.rend() ? nullptr : found->result.get();
 }
 
 const Peer* ClusterState::peer(const Id& id) const {
@@ -147,24 +147,60 @@ static Explained<VolumePtr> volume_from_json(const Json& json) {
   return VolumePtr(std::move(volume));
 }
 
-Json ClusterState::to_json() const {
+Json ClusterState::head() const {
   Json json = {{"format", kStateFormat},
                {"cluster", cluster.uuid()},
                {"incarnation", incarnation.uuid()},
                {"parent_incarnation", parent_incarnation.uuid()},
                {"version", version},
                {"peers", Json::array()},
-               {"volumes", Json::object()},
+               {"volumes", nullptr},
                {"retired", retired},
-               {"webhooks", webhooks},
-               {"remembered", Json::array()}};
+               {"webhooks", webhooks}};
   for (const auto& [id, peer] : peers) json["peers"].push_back(peer_to_json(peer));
-  for (const auto& [name, volume] : volumes) json["volumes"][name] = volume_to_json(*volume);
-  for (const Remembered& entry : remembered_) {
-    json["remembered"].push_back({{"command", entry.command.uuid()}, {"result", entry.result}});
-  }
   return json;
 }
+
+namespace {
+
+const std::string& text_of(const Volume& volume) {
+  return volume.text.get([&] { return volume_to_json(volume).dump(); });
+}
+
+// Its keys are sorted, and inside a string a quote has a backslash before it: this is the secret, and nothing else is.
+std::string without_secret(std::string text) {
+  static constexpr char kKey[] = "\"secret\":\"";
+  const size_t at = text.rfind(kKey), end = text.find("\",", at + sizeof kKey - 1);
+  return text.erase(at, end + 2 - at);
+}
+
+// The document with its volumes' texts in the place of the null that stands for them.
+std::string with_volumes(const Json& head, const std::string& volumes) {
+  static constexpr char kPlace[] = "\"volumes\":null,\"webhooks\":[";
+  std::string text = head.dump();
+  return text.replace(text.rfind(kPlace) + 10, 4, "{" + volumes + "}");
+}
+
+}  // namespace
+
+std::string ClusterState::snapshot() const {
+  Json json = head();
+  Json& results = json["remembered"] = Json::array();
+  for (const Remembered& entry : remembered_) results.push_back({{"command", entry.command.uuid()}, {"result", *entry.result}});
+  std::string texts;
+  for (const auto& [name, volume] : volumes) texts += (texts.empty() ? "\"" : ",\"") + name + "\":" + text_of(*volume);
+  return with_volumes(json, texts);
+}
+
+std::string ClusterState::public_text(const std::optional<std::string>& only) const {
+  std::string texts;
+  for (const auto& [name, volume] : volumes) {
+    if (!only || *only == name) texts += (texts.empty() ? "\"" : ",\"") + name + "\":" + without_secret(text_of(*volume));
+  }
+  return with_volumes(head(), texts);
+}
+
+Json ClusterState::to_json() const { return Json::parse(snapshot()); }
 
 Explained<ClusterState> ClusterState::from_json(const Json& json) try {
   const auto format = json.at("format").get<uint32_t>();
@@ -190,14 +226,12 @@ Explained<ClusterState> ClusterState::from_json(const Json& json) try {
     state.volumes[name] = std::move(*volume);
   }
   for (const Json& entry : json.at("remembered")) {
-    state.remembered_.push_back({id_of(entry, "command"), entry.at("result")});
+    state.remembered_.push_back({id_of(entry, "command"), std::make_shared<const Json>(entry.at("result"))});
   }
   return state;
 } catch (const std::exception& error) {
   return explain(std::string("This is no cluster state: ") + error.what());
 }
-
-std::string ClusterState::snapshot() const { return to_json().dump(); }
 
 Explained<ClusterState> ClusterState::restore(std::string_view snapshot) {
   const Json json = Json::parse(snapshot, nullptr, false);

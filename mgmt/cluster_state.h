@@ -4,7 +4,9 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -36,12 +38,32 @@ struct Peer {
   bool operator==(const Peer&) const = default;
 };
 
+// A text that is made when it is first asked for, and kept. A copy begins without one. Any thread.
+class KeptText {
+ public:
+  KeptText() = default;
+  KeptText(const KeptText&) {}
+  KeptText& operator=(const KeptText&) = delete;
+  template <class Make>
+  const std::string& get(Make make) const {
+    const std::lock_guard lock(mutex_);
+    if (text_.empty()) text_ = make();
+    return text_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  mutable std::string text_;  // guarded by mutex_
+};
+
+// Immutable once it is in a state: shared by copies of it, with its text.
 struct Volume {
   dht::VolumeMap map;          // map.started: its bricks are to be served
   std::string secret;          // 64 hexadecimal digits
   std::map<Id, Id> owners;     // brick: peer
   std::set<Id> ready;          // bricks whose directory has been made
   int64_t created = 0;         // seconds since 1970, of the proposer's clock
+  KeptText text;               // its JSON, compact
 };
 using VolumePtr = std::shared_ptr<const Volume>;
 
@@ -58,7 +80,7 @@ inline constexpr size_t kWebhooksMax = 16;
 inline constexpr size_t kWebhookUrlMax = 1024;
 inline constexpr uint32_t kStateFormat = 1;
 
-// A value; volumes are shared between copies, so that a copy is cheap and a reader keeps one without a lock.
+// A value; volumes and results are shared between copies, so that a copy is cheap and a reader keeps one without a lock.
 class ClusterState {
  public:
   // Applies one command, {"id": UUID, "op": NAME, ...}, and returns its result: {"ok": true, ...} or
@@ -71,6 +93,8 @@ class ClusterState {
   Json to_json() const;        // the whole state, secrets included
   static Explained<ClusterState> from_json(const Json& json);
   std::string snapshot() const;  // of to_json(): same state, same bytes
+  // What readers are told: without secrets and results; with one volume alone if it is named (with none if that is "").
+  std::string public_text(const std::optional<std::string>& volume = std::nullopt) const;
   static Explained<ClusterState> restore(std::string_view snapshot);
   bool operator==(const ClusterState& other) const { return snapshot() == other.snapshot(); }
 
@@ -92,8 +116,9 @@ class ClusterState {
   friend struct Commands;
   struct Remembered {
     Id command;
-    Json result;
+    std::shared_ptr<const Json> result;
   };
+  Json head() const;           // all but the volumes and the results
   std::deque<Remembered> remembered_;  // oldest first
 };
 

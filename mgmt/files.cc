@@ -7,6 +7,7 @@
 
 #include <cstring>
 #include <filesystem>
+#include <set>
 
 #include "brick/base/id.h"
 #include "brick/base/unique_fd.h"
@@ -31,39 +32,70 @@ Result<void> write_all(int fd, std::string_view content) {
   return {};
 }
 
-std::string checksum(const nlohmann::json& document) {
-  const std::string text = document.dump();
+std::string checksum_of(std::string_view text) {
   char digits[17];
   snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(XXH3_64bits(text.data(), text.size())));
   return digits;
 }
 
+std::string checksum(const nlohmann::json& document) { return checksum_of(document.dump()); }
+
 }  // namespace
 
-Explained<void> write_file(const std::string& path, std::string_view content, mode_t mode) {
+FileBatch::~FileBatch() {
+  for (const Pending& file : pending_) ::unlink(file.temporary.c_str());
+}
+
+Explained<void> FileBatch::add(const std::string& path, std::string_view content, mode_t mode) {
+  if (pending_.size() >= kMax) {
+    if (auto done = commit(); !done) return done;
+  }
   // A name of its own: two writers of one file replace it one after the other.
   const std::string temporary = path + "." + Id::random().hex().substr(0, 8) + ".tmp";
   unique_fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
   if (!fd) return failed("create", temporary);
+  pending_.push_back({path, temporary, std::move(fd)});
   fault_point_of_file(path, "created");
-  const auto undo = [&](const char* what) {
-    auto error = failed(what, temporary);
+  const int file = pending_.back().fd.get();
+  auto done = [&]() -> Explained<void> {
+    if (::fchmod(file, mode) != 0) return failed("set the mode of", temporary);
+    if (auto written = write_all(file, content); !written) {
+      errno = written.error().code;
+      return failed("write", temporary);
+    }
+    return {};
+  }();
+  if (!done) {
     ::unlink(temporary.c_str());
-    return error;
-  };
-  if (::fchmod(fd.get(), mode) != 0) return undo("set the mode of");
-  if (auto written = write_all(fd.get(), content); !written) {
-    errno = written.error().code;
-    return undo("write");
+    pending_.pop_back();
   }
-  if (::fsync(fd.get()) != 0) return undo("flush");
-  fault_point_of_file(path, "written");
-  if (::rename(temporary.c_str(), path.c_str()) != 0) return undo("put in place");
-  fault_point_of_file(path, "renamed");
-  const std::string parent = std::filesystem::path(path).parent_path();
-  const unique_fd directory(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!directory || ::fsync(directory.get()) != 0) return failed("flush", parent);
+  return done;
+}
+
+Explained<void> FileBatch::commit() {
+  for (const Pending& file : pending_) {
+    if (::fsync(file.fd.get()) != 0) return failed("flush", file.temporary);
+    fault_point_of_file(file.path, "written");
+  }
+  std::set<std::string> parents;
+  while (!pending_.empty()) {
+    const Pending& file = pending_.back();
+    if (::rename(file.temporary.c_str(), file.path.c_str()) != 0) return failed("put in place", file.temporary);
+    fault_point_of_file(file.path, "renamed");
+    parents.insert(std::filesystem::path(file.path).parent_path());
+    pending_.pop_back();
+  }
+  for (const std::string& parent : parents) {
+    const unique_fd directory(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!directory || ::fsync(directory.get()) != 0) return failed("flush", parent);
+  }
   return {};
+}
+
+Explained<void> write_file(const std::string& path, std::string_view content, mode_t mode) {
+  FileBatch batch;
+  if (auto added = batch.add(path, content, mode); !added) return added;
+  return batch.commit();
 }
 
 Result<std::string> read_file(const std::string& path) {
@@ -81,14 +113,22 @@ Result<std::string> read_file(const std::string& path) {
   }
 }
 
-Explained<bool> ensure_file(const std::string& path, std::string_view content, mode_t mode) {
+Explained<bool> ensure_file(FileBatch& batch, const std::string& path, std::string_view content, mode_t mode) {
   struct stat st{};
   if (::lstat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 07777) == mode) {
     if (const auto there = read_file(path); there && *there == content) return false;
   }
   if (auto made = make_directories(std::filesystem::path(path).parent_path(), 0755); !made) return explain(made.error());
-  if (auto written = write_file(path, content, mode); !written) return explain(written.error());
+  if (auto added = batch.add(path, content, mode); !added) return explain(added.error());
   return true;
+}
+
+Explained<bool> ensure_file(const std::string& path, std::string_view content, mode_t mode) {
+  FileBatch batch;
+  auto differs = ensure_file(batch, path, content, mode);
+  if (!differs) return differs;
+  if (auto done = batch.commit(); !done) return explain(done.error());
+  return differs;
 }
 
 Explained<void> make_directories(const std::string& path, mode_t mode) {
@@ -103,6 +143,10 @@ std::string document_text(nlohmann::json document) {
   document.erase("checksum");
   document["checksum"] = checksum(document);
   return document.dump(2) + "\n";
+}
+
+std::string document_text_of(std::string_view compact) {
+  return "{\"checksum\":\"" + checksum_of(compact) + "\"," + std::string(compact.substr(1)) + "\n";
 }
 
 Explained<void> write_document(const std::string& path, nlohmann::json document, mode_t mode) {

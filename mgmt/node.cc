@@ -1,6 +1,7 @@
 #include "mgmt/node.h"
 
 #include <spdlog/spdlog.h>
+#include <malloc.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -98,7 +99,8 @@ ConsensusOptions Node::log_options(const Identity& identity) const {
   options.bootstrap = identity.standing == Identity::Standing::kNew;
   options.must_exist = identity.standing == Identity::Standing::kMember;
   options.election_ms = options_.election_ms;
-  options.heartbeat_ms = std::max(20u, options_.election_ms / 10);
+  // A follower learns with the next heartbeat or the one after it that an entry is agreed on: who asked it waits for that.
+  options.heartbeat_ms = std::max(20u, options_.election_ms / 30);
   options.resolve = [this](uint64_t voter) { return resolve(voter); };
   options.refuse = [this](uint64_t voter) { return state()->retired.contains(voter); };
   options.cut_off = [this](uint64_t voter) {
@@ -264,6 +266,7 @@ void Node::caught_up() {
     live_ = true;  // only now: what is shown as current is
   }
   wake_.notify_all();
+  ::malloc_trim(0);  // the documents that the state was made from are several times its size
 }
 
 std::string Node::snapshot() { return machine_.snapshot(); }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <future>
@@ -21,7 +22,10 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::chrono::milliseconds kPassPeriod{1'000}, kStoppingPeriod{100};
+constexpr std::chrono::milliseconds kPassPeriod{1'000}, kSoonPeriod{100};
+constexpr int64_t kAllPeriodMs = 900;         // below kPassPeriod: a pass that nobody woke is one of everything
+constexpr int64_t kAllFactor = 20;            // unless that takes long: it shall have a twentieth of a processor at most
+constexpr int64_t kStateGapFactor = 10, kStateGapMaxMs = 1'000;  // between writes of state.json, by what the last one took
 constexpr uint32_t kTellTimeoutMs = 1'000;
 constexpr int64_t kTellAgainMs = 3'000;       // to a brick that did not take it
 // A brick of a volume that is stopped goes once it has been able to tell its clients so, or they would wait for it.
@@ -74,7 +78,8 @@ void Reconciler::run() {
   for (;;) {
     {
       std::unique_lock lock(mutex_);
-      wake_.wait_for(lock, stopping_since_ms_.empty() ? kPassPeriod : kStoppingPeriod, [&] { return changed_ || stopping_; });
+      const bool soon = !stopping_since_ms_.empty() || boottime_ms() < state_next_ms_;
+      wake_.wait_for(lock, soon ? kSoonPeriod : kPassPeriod, [&] { return changed_ || stopping_; });
       if (stopping_) return;
       changed_ = false;
     }
@@ -82,18 +87,39 @@ void Reconciler::run() {
   }
 }
 
+// Everything is looked at once a second. In between, woken by a change, it is what has changed, and what is not there yet: thousands
+// of volumes that are as they should be cost a change nothing.
 void Reconciler::pass() {
   const auto state = node_.state();
   locks_ = HeldLocks::look();
   if (state->cluster.is_none()) return;  // knows nothing yet: nothing is wrong, nothing is stray
+  const int64_t begun = boottime_ms();
+  const bool all = begun >= all_next_ms_;
+  const Volumes volumes = all ? state->volumes : changed_volumes(*state);
+  const bool gone = std::any_of(seen_.begin(), seen_.end(), [&](const auto& entry) { return !state->volumes.contains(entry.first); });
+  unsettled_.clear();
   write_state(*state);
   fault_point("pass.state");
-  write_maps(*state);
-  fault_point("pass.maps");
-  run_bricks(*state);
+  write_maps(volumes);
+  write_confs(volumes);
+  flush_derived();
+  fault_point("pass.files");
+  run_bricks(volumes);
+  if (all || gone) remove_strays(*state);
   fault_point("pass.bricks");
-  tell_bricks(*state);
+  tell_bricks(volumes);
   fault_point("pass.told");
+  seen_ = state->volumes;
+  if (all) all_next_ms_ = boottime_ms() + std::max(kAllPeriodMs, (boottime_ms() - begun) * kAllFactor);
+}
+
+Reconciler::Volumes Reconciler::changed_volumes(const ClusterState& state) const {
+  Volumes changed;
+  for (const auto& [name, volume] : state.volumes) {
+    const auto seen = seen_.find(name);
+    if (seen == seen_.end() || seen->second != volume || unsettled_.contains(name)) changed.emplace(name, volume);
+  }
+  return changed;
 }
 
 std::optional<Reconciler::Signature> Reconciler::signature_of(const std::string& path) {
@@ -102,28 +128,42 @@ std::optional<Reconciler::Signature> Reconciler::signature_of(const std::string&
   return Signature{st.st_ino, st.st_size, int64_t{st.st_ctim.tv_sec} * 1'000'000'000 + st.st_ctim.tv_nsec};
 }
 
+// Gathers what is to be written; flush_derived() writes it.
 void Reconciler::write_derived(const std::string& path, uint64_t source, mode_t mode, const std::function<std::string()>& content) {
-  Derived& derived = derived_[path];
+  const Derived& derived = derived_[path];
   const auto before = signature_of(path);
   if (before && derived.source == source && *before == derived.signature) return;
   const bool lost = derived.source == source && derived.signature.inode != 0;
-  const auto written = ensure_file(path, content(), mode);
+  const auto written = ensure_file(batch_, path, content(), mode);
   if (!written) {
     spdlog::error("derived file not written path={} reason=\"{}\"", path, written.error());
     return;
   }
   if (lost && *written) spdlog::warn("derived file mended path={}", path);
-  derived = {signature_of(path).value_or(Signature{}), source};
+  in_batch_.emplace_back(path, source);
 }
 
+void Reconciler::flush_derived() {
+  if (const auto done = batch_.commit(); !done) spdlog::error("derived files not written reason=\"{}\"", done.error());
+  else
+    for (const auto& [path, source] : in_batch_) derived_[path] = {signature_of(path).value_or(Signature{}), source};
+  in_batch_.clear();
+}
+
+// A large one is not written for each of many changes: the pass after the last of them writes it.
 void Reconciler::write_state(const ClusterState& state) {
-  write_derived(node_.options().state_dir + "/state.json", state.version, 0600,
-                [&] { return document_text({{"node", node_.identity().node.uuid()}, {"state", state.to_json()}}); });
+  const int64_t now = boottime_ms();
+  if (now < state_next_ms_) return;
+  write_derived(node_.options().state_dir + "/state.json", state.version, 0600, [&] {
+    return document_text_of("{\"node\":\"" + node_.identity().node.uuid() + "\",\"state\":" + state.snapshot() + "}");
+  });
+  flush_derived();
+  state_next_ms_ = boottime_ms() + std::min(kStateGapMaxMs, (boottime_ms() - now) * kStateGapFactor);
 }
 
-void Reconciler::write_maps(const ClusterState& state) {
+void Reconciler::write_maps(const Volumes& volumes) {
   const std::string directory = node_.options().state_dir + "/maps/";
-  for (const auto& [name, volume] : state.volumes) {
+  for (const auto& [name, volume] : volumes) {
     const uint64_t source = source_of(volume->map);
     write_derived(directory + name + ".json.secret", source, 0600, [&] { return volume->secret + "\n"; });
     write_derived(directory + name + ".json", source, 0644, [&] { return volume->map.to_json(); });
@@ -134,19 +174,25 @@ std::string Reconciler::prepared_path(const Id& brick) const { return node_.opti
 
 std::string Reconciler::conf_path(const Id& brick) const { return node_.options().conf_dir + "/bricks/" + brick.uuid() + ".conf"; }
 
-void Reconciler::run_bricks(const ClusterState& state) {
+// Before any brick is started that reads them.
+void Reconciler::write_confs(const Volumes& volumes) {
   const Id me = node_.identity().node;
-  std::set<std::string> maps;
-  std::set<Id> mine;
-  for (const auto& [name, volume] : state.volumes) {
-    maps.insert(name);
+  for (const auto& [name, volume] : volumes) {
     for (const dht::BrickEntry& brick : volume->map.bricks) {
       if (volume->owners.at(brick.id) != me) continue;
-      mine.insert(brick.id);
-      run_brick(*volume, brick);
+      const std::string conf = conf_text(*volume, brick);
+      write_derived(conf_path(brick.id), XXH3_64bits(conf.data(), conf.size()), 0644, [&] { return conf; });
     }
   }
-  remove_strays(maps, mine);
+}
+
+void Reconciler::run_bricks(const Volumes& volumes) {
+  const Id me = node_.identity().node;
+  for (const auto& [name, volume] : volumes) {
+    for (const dht::BrickEntry& brick : volume->map.bricks) {
+      if (volume->owners.at(brick.id) == me) run_brick(*volume, brick);
+    }
+  }
 }
 
 std::string Reconciler::conf_text(const Volume& volume, const dht::BrickEntry& brick) const {
@@ -162,8 +208,6 @@ std::string Reconciler::conf_text(const Volume& volume, const dht::BrickEntry& b
 }
 
 void Reconciler::run_brick(const Volume& volume, const dht::BrickEntry& brick) {
-  const std::string conf = conf_text(volume, brick);
-  write_derived(conf_path(brick.id), XXH3_64bits(conf.data(), conf.size()), 0644, [&] { return conf; });
   std::string trouble;
   if (volume.map.started) {
     stopping_since_ms_.erase(brick.id);
@@ -176,6 +220,7 @@ void Reconciler::run_brick(const Volume& volume, const dht::BrickEntry& brick) {
     ::unlink(prepared_path(brick.id).c_str());
   else if (is_brick(brick.path) && node_.knowledge().led)
     node_.commit(new_command("brick-ready", {{"volume_id", volume.map.volume.uuid()}, {"brick", brick.id.uuid()}}));
+  if (!trouble.empty() || stopping_since_ms_.contains(brick.id)) unsettled_.insert(volume.map.name);
   const std::lock_guard lock(mutex_);
   if (!trouble.empty() && troubles_[brick.id] != trouble) spdlog::error("brick down id={} reason=\"{}\"", brick.id.uuid(), trouble);
   if (trouble.empty()) troubles_.erase(brick.id); else troubles_[brick.id] = trouble;
@@ -229,7 +274,7 @@ void Reconciler::bring_down(const Volume& volume, const dht::BrickEntry& brick) 
 
 // Running bricks of this node get the newest map, and tell their clients. One that does not take it is asked again
 // later, and holds up nobody but this pass.
-void Reconciler::tell_bricks(const ClusterState& state) {
+void Reconciler::tell_bricks(const Volumes& volumes) {
   struct Telling {
     BrickContact contact;
     std::string map;
@@ -239,7 +284,7 @@ void Reconciler::tell_bricks(const ClusterState& state) {
   };
   const Id me = node_.identity().node;
   std::vector<Telling> tellings;
-  for (const auto& [name, volume] : state.volumes) {
+  for (const auto& [name, volume] : volumes) {
     for (const dht::BrickEntry& brick : volume->map.bricks) {
       if (volume->owners.at(brick.id) != me) continue;
       const auto pid = locks_.brick_server(brick.path);
@@ -247,6 +292,7 @@ void Reconciler::tell_bricks(const ClusterState& state) {
       Told& told = told_[brick.id];
       const uint64_t source = source_of(volume->map);
       const bool again = told.pid == *pid && told.source == source;
+      if (!again || !told.done) unsettled_.insert(name);
       if (again && (told.done || boottime_ms() < told.at_ms + kTellAgainMs)) continue;
       told = {*pid, source, false, 0};
       tellings.push_back({{volume->map.volume, volume->secret, brick}, volume->map.to_json(), again, &told, {}});
@@ -269,14 +315,21 @@ void Reconciler::tell_bricks(const ClusterState& state) {
 
 // Files of volumes and bricks that are no more. A brick that runs without being in the state is stopped first: only its
 // own conf file tells where it is.
-void Reconciler::remove_strays(const std::set<std::string>& maps, const std::set<Id>& bricks) {
+void Reconciler::remove_strays(const ClusterState& state) {
+  const Id me = node_.identity().node;
+  std::set<Id> bricks;
+  for (const auto& [name, volume] : state.volumes) {
+    for (const dht::BrickEntry& brick : volume->map.bricks) {
+      if (volume->owners.at(brick.id) == me) bricks.insert(brick.id);
+    }
+  }
   std::error_code ignored;
   for (const auto& file : fs::directory_iterator(node_.options().state_dir + "/maps", ignored)) {
     std::string name = file.path().filename();
     for (const char* suffix : {".secret", ".json"}) {
       if (name.ends_with(suffix)) name.resize(name.size() - std::strlen(suffix));
     }
-    if (maps.contains(name)) continue;
+    if (state.volumes.contains(name)) continue;
     derived_.erase(file.path());
     ::unlink(file.path().c_str());
   }

@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 
+#include "mgmt/files.h"
 #include "mgmt/node.h"
 #include "mgmt/supervisor.h"
 
@@ -46,19 +47,24 @@ class Reconciler {
     uint64_t source = 0;  // version that it was made from
   };
 
+  using Volumes = std::map<std::string, VolumePtr, std::less<>>;
+
   void run();
   void pass();
+  Volumes changed_volumes(const ClusterState& state) const;
   void write_derived(const std::string& path, uint64_t source, mode_t mode, const std::function<std::string()>& content);
-  void write_maps(const ClusterState& state);
+  void flush_derived();
+  void write_maps(const Volumes& volumes);
+  void write_confs(const Volumes& volumes);
   void write_state(const ClusterState& state);
-  void run_bricks(const ClusterState& state);
+  void run_bricks(const Volumes& volumes);
   void run_brick(const Volume& volume, const dht::BrickEntry& brick);
   std::string bring_up(const Volume& volume, const dht::BrickEntry& brick);
   std::string prepare(const dht::BrickEntry& brick);
   void bring_down(const Volume& volume, const dht::BrickEntry& brick);
   std::string conf_text(const Volume& volume, const dht::BrickEntry& brick) const;
-  void tell_bricks(const ClusterState& state);
-  void remove_strays(const std::set<std::string>& maps, const std::set<Id>& bricks);
+  void tell_bricks(const Volumes& volumes);
+  void remove_strays(const ClusterState& state);
   std::string conf_path(const Id& brick) const;
   std::string prepared_path(const Id& brick) const;
   static std::optional<Signature> signature_of(const std::string& path);
@@ -67,8 +73,13 @@ class Reconciler {
   Supervisor supervisor_;                     // the thread's
   HeldLocks locks_;                           // the thread's, of this pass
   std::map<std::string, Derived> derived_;    // the thread's
+  FileBatch batch_;                           // the thread's
+  std::vector<std::pair<std::string, uint64_t>> in_batch_;  // the thread's: path and source of what is being written
   std::map<Id, Told> told_;                   // the thread's
   std::map<Id, int64_t> stopping_since_ms_;   // the thread's
+  Volumes seen_;                              // the thread's, of the last pass
+  std::set<std::string, std::less<>> unsettled_;  // the thread's: volumes that the last pass has not brought to an end
+  int64_t all_next_ms_ = 0, state_next_ms_ = 0;   // the thread's: when everything is looked at; when state.json may be written
   mutable std::mutex mutex_;
   std::condition_variable wake_;              // with mutex_
   bool changed_ = true, stopping_ = false;    // guarded by mutex_

@@ -1,6 +1,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <gflags/gflags.h>
+#include <malloc.h>
 #include <signal.h>
 #include <netinet/in.h>
 #include <spdlog/sinks/systemd_sink.h>
@@ -178,6 +179,7 @@ int main(int argc, char** argv) {
   }
   // With priorities, where the journal takes it.
   if (::getenv("JOURNAL_STREAM")) spdlog::set_default_logger(spdlog::systemd_logger_mt("voldmgmt", "voldmgmt"));
+  ::mallopt(M_ARENA_MAX, 2);  // many threads, of which few work at a time: an arena for each would hold on to memory
   ::signal(SIGPIPE, SIG_IGN);
   sigset_t ends;
   ::sigemptyset(&ends);

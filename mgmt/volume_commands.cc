@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <unordered_set>
 
 #include "mgmt/cluster_commands.h"
 #include "mgmt/options.h"
@@ -27,43 +28,60 @@ bool nested(std::string_view a, std::string_view b) {
   return inside(a, b) || inside(b, a);
 }
 
-Explained<void> check_path(const ClusterState& state, const Volume& added, const Peer& peer, const std::string& path) {
-  const auto conflict = [&](const Volume& volume) -> Explained<void> {
-    for (const dht::BrickEntry& other : volume.map.bricks) {
-      if (volume.owners.at(other.id) != peer.id || !nested(other.path, path)) continue;
+// What the bricks of all volumes take of their peers: directories and ports. One walk over them for all bricks of a new volume.
+class Taken {
+ public:
+  explicit Taken(const ClusterState& state) {
+    for (const auto& [name, volume] : state.volumes) {
+      for (const dht::BrickEntry& brick : volume->map.bricks) note(volume->owners.at(brick.id), brick, name);
+    }
+  }
+
+  void note(const Id& peer, const dht::BrickEntry& brick, const std::string& volume) {
+    paths_[peer].push_back({brick.path, volume});
+    ports_[peer].insert(brick.port);
+    at_[brick.host].insert(brick.port);
+  }
+
+  Explained<void> check_path(const Peer& peer, const std::string& path) const {
+    const auto found = paths_.find(peer.id);
+    if (found == paths_.end()) return {};
+    for (const Place& other : found->second) {
+      if (!nested(other.path, path)) continue;
       if (other.path == path)
-        return explain("Brick " + peer.name + ":" + path + " is already part of volume " + volume.map.name + ".");
+        return explain("Brick " + peer.name + ":" + path + " is already part of volume " + other.volume + ".");
       return explain("Brick " + peer.name + ":" + path + " and brick " + peer.name + ":" + other.path +
-                     " of volume " + volume.map.name + " lie in each other: choose a directory beside it.");
+                     " of volume " + other.volume + " lie in each other: choose a directory beside it.");
     }
     return {};
-  };
-  if (auto clash = conflict(added); !clash) return clash;
-  for (const auto& [name, volume] : state.volumes) {
-    if (auto clash = conflict(*volume); !clash) return clash;
   }
-  return {};
-}
 
-// The lowest free port of the peer: the same on every node, and kept for the brick's life.
-Explained<uint16_t> free_port(const ClusterState& state, const Volume& added, const Peer& peer) {
-  std::set<uint16_t> used = {peer.api_port, peer.raft_port};
-  const auto note = [&](const Volume& volume) {
-    for (const dht::BrickEntry& brick : volume.map.bricks) {
-      // Nodes on one machine (different peers, one address) share its ports.
-      if (volume.owners.at(brick.id) == peer.id || brick.host == peer.address) used.insert(brick.port);
+  // The lowest free port of the peer: the same on every node, and kept for the brick's life.
+  Explained<uint16_t> free_port(const Peer& peer) const {
+    // Nodes on one machine (different peers, one address) share its ports.
+    const auto own = ports_.find(peer.id);
+    const auto there = at_.find(peer.address);
+    const auto used = [&](uint16_t port) {
+      return port == peer.api_port || port == peer.raft_port || (own != ports_.end() && own->second.contains(port)) ||
+             (there != at_.end() && there->second.contains(port));
+    };
+    for (size_t i = 0; i < kPortsPerPeer && peer.brick_port_first + i <= 65535; ++i) {
+      const auto port = static_cast<uint16_t>(peer.brick_port_first + i);
+      if (!used(port)) return port;
     }
-  };
-  note(added);
-  for (const auto& [name, volume] : state.volumes) note(*volume);
-  for (size_t i = 0; i < kPortsPerPeer && peer.brick_port_first + i <= 65535; ++i) {
-    const auto port = static_cast<uint16_t>(peer.brick_port_first + i);
-    if (!used.contains(port)) return port;
+    return explain("Peer " + peer.name + " has no port left for another brick.");
   }
-  return explain("Peer " + peer.name + " has no port left for another brick.");
-}
 
-Explained<void> add_brick(const ClusterState& state, Volume& volume, const Json& json) {
+ private:
+  struct Place {
+    std::string path, volume;
+  };
+  std::map<Id, std::vector<Place>> paths_;
+  std::map<Id, std::unordered_set<uint16_t>> ports_;
+  std::map<std::string, std::unordered_set<uint16_t>> at_;
+};
+
+Explained<void> add_brick(const ClusterState& state, Taken& taken, Volume& volume, const Json& json) {
   const auto id = Id::parse(text(json, "id"));
   const auto owner = Id::parse(text(json, "peer"));
   if (!id || id->is_none() || !owner) return explain("A brick has an id and a peer.");
@@ -81,10 +99,11 @@ Explained<void> add_brick(const ClusterState& state, Volume& volume, const Json&
   brick.weight = json.value("weight", 100u);
   if (brick.path.size() < 2 || brick.path[0] != '/' || brick.path.size() > 1024)
     return explain("A brick's path is absolute, as in HOST:/data/brick1.");
-  if (auto free = check_path(state, volume, *peer, brick.path); !free) return free;
-  const auto port = free_port(state, volume, *peer);
+  if (auto free = taken.check_path(*peer, brick.path); !free) return free;
+  const auto port = taken.free_port(*peer);
   if (!port) return explain(port.error());
   brick.port = *port;
+  taken.note(*owner, brick, volume.map.name);
   volume.owners[brick.id] = *owner;
   volume.map.bricks.push_back(std::move(brick));
   return {};
@@ -127,8 +146,9 @@ Explained<Json> Commands::volume_create(ClusterState& state, const Json& command
   if (!bricks.is_array() || bricks.empty() || bricks.size() > kBricksPerVolumeMax)
     return explain("A volume has 1 to " + std::to_string(kBricksPerVolumeMax) + " bricks.");
   std::vector<dht::Target> targets;
+  Taken taken(state);
   for (const Json& brick : bricks) {
-    if (auto added = add_brick(state, volume, brick); !added) return explain(added.error());
+    if (auto added = add_brick(state, taken, volume, brick); !added) return explain(added.error());
     const dht::BrickEntry& entry = volume.map.bricks.back();
     targets.push_back({entry.ordinal, entry.id, entry.weight});
   }

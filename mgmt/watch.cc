@@ -53,6 +53,7 @@ void Watch::run() {
 void Watch::look_at_bricks(const ClusterState& state) {
   const Id me = node_.identity().node;
   const auto troubles = reconciler_.troubles();
+  const HeldLocks locks = HeldLocks::look();
   std::map<Id, Brick> now;
   for (const auto& [name, volume] : state.volumes) {
     for (const dht::BrickEntry& brick : volume->map.bricks) {
@@ -60,7 +61,7 @@ void Watch::look_at_bricks(const ClusterState& state) {
       const auto known = bricks_.find(brick.id);
       if (known == bricks_.end() && !volume->map.started) continue;  // nobody waits for it
       Brick seen = known == bricks_.end() ? Brick{boottime_ms(), false, false} : known->second;
-      const bool was = std::exchange(seen.served, brick_server(brick.path).has_value());
+      const bool was = std::exchange(seen.served, locks.brick_server(brick.path).has_value());
       const bool never_came = !seen.served && volume->map.started && boottime_ms() - seen.first_look_ms > kPatienceMs;
       Json data = {{"brick", brick.id.uuid()}, {"volume", name}, {"path", brick.path}};
       if (seen.served && std::exchange(seen.told, false)) {

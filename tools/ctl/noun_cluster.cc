@@ -96,7 +96,7 @@ Explained<Report> webhooks(const Place& place, const std::string& op, const std:
     if (!result) return explain("webhook " + op + ": failed: " + result.error());
     return Report{"webhook " + op + ": success\n", {{"result", *result}}};
   }
-  const auto reading = read_cluster(place, false);
+  const auto reading = read_cluster(place, false, "");
   if (!reading) return explain(reading.error());
   const Json all = reading->state.value("webhooks", Json::array());
   std::string text;

@@ -56,7 +56,7 @@ Explained<Id> peer_id(const Reading& reading, const std::string& host) {
 }
 
 Explained<Report> change_peer(const Place& place, const std::string& verb, const std::string& host, const std::string& op, Json fields) {
-  const auto reading = read_cluster(place, false);
+  const auto reading = read_cluster(place, false, "");
   if (!reading) return explain(reading.error());
   const auto id = peer_id(*reading, host);
   if (!id) return explain("peer " + verb + ": failed: " + id.error());
@@ -72,7 +72,7 @@ Explained<Report> detach(const Place& place, const std::string& host) {
 }
 
 Explained<Report> status(const Place& place) {
-  const auto reading = read_cluster(place, true);
+  const auto reading = read_cluster(place, true, "");
   if (!reading) return explain(reading.error());
   std::string text;
   size_t others = 0;
@@ -88,7 +88,7 @@ Explained<Report> status(const Place& place) {
 }
 
 Explained<Report> pool_list(const Place& place) {
-  const auto reading = read_cluster(place, true);
+  const auto reading = read_cluster(place, true, "");
   if (!reading) return explain(reading.error());
   Table table({"UUID", "Hostname", "State"});
   for (const Json& peer : reading->state.at("peers")) {

@@ -45,7 +45,7 @@ std::string await_bricks(const Place& place, const std::string& name, bool onlin
   const int64_t deadline = boottime_ms() + kBricksTimeoutMs;
   for (;; std::this_thread::sleep_for(kBricksPoll)) {
     missing.clear();
-    const auto reading = read_cluster(place, true);
+    const auto reading = read_cluster(place, true, name);
     if (!reading || !reading->state["volumes"].contains(name)) return "";
     for (const Json& brick : reading->state["volumes"][name].at("map").at("bricks")) {
       const Json live = reading->status.at("bricks").value(brick.at("id").get<std::string>(), Json());
@@ -78,7 +78,7 @@ Explained<Report> stop(const Place& place, const std::string& name, Arguments re
 
 Explained<Report> remove(const Place& place, const std::string& name) {
   // The volume that was asked about is deleted, and none that was made under its name meanwhile.
-  const auto reading = read_cluster(place, false);
+  const auto reading = read_cluster(place, false, name);
   if (!reading) return explain(reading.error());
   Json fields = {{"volume", name}};
   if (reading->state["volumes"].contains(name)) fields["volume_id"] = reading->state["volumes"][name].at("map").at("volume").at("id");
@@ -115,13 +115,16 @@ Explained<Json> volumes_of(const Reading& reading, const std::string& name) {
   return Json{{name, volumes.at(name)}};
 }
 
+// Of a volume's name on the command line: all volumes, or this one.
+std::optional<std::string> only(const std::string& name) { return name.empty() || name == "all" ? std::nullopt : std::optional(name); }
+
 bool volume_named(const Place& place, const std::string& name) {
-  const auto reading = read_cluster(place, false);
+  const auto reading = read_cluster(place, false, name);
   return reading && reading->state.at("volumes").contains(name);
 }
 
 Explained<Report> info(const Place& place, const std::string& name) {
-  const auto reading = read_cluster(place, false);
+  const auto reading = read_cluster(place, false, only(name));
   if (!reading) return explain(reading.error());
   const auto volumes = volumes_of(*reading, name);
   if (!volumes) return explain(volumes.error());
@@ -132,7 +135,7 @@ Explained<Report> info(const Place& place, const std::string& name) {
 }
 
 Explained<Report> list(const Place& place) {
-  const auto reading = read_cluster(place, false);
+  const auto reading = read_volume_names(place);
   if (!reading) return explain(reading.error());
   std::string text;
   Json names = Json::array();
@@ -151,7 +154,7 @@ Explained<Report> status(const Place& place, Arguments rest) {
     if (rest.size() != 1 || !volume_named(place, rest[0])) kind = take_last(rest, word) ? word : kind;
   }
   if (rest.size() > 1) return explain("volume status: the arguments are [NAME|all] [detail|clients|tasks].");
-  const auto reading = read_cluster(place, true);
+  const auto reading = read_cluster(place, true, only(rest.empty() ? "" : rest[0]));
   if (!reading) return explain(reading.error());
   const auto volumes = volumes_of(*reading, rest.empty() ? "" : rest[0]);
   if (!volumes) return explain(volumes.error());
@@ -210,7 +213,7 @@ Explained<Report> not_yet(const std::string& verb) {
 }
 
 Explained<Report> get(const Place& place, const std::string& name, const std::string& key) {
-  const auto reading = read_cluster(place, false);
+  const auto reading = read_cluster(place, false, name);
   if (!reading) return explain(reading.error());
   const auto volumes = volumes_of(*reading, name);
   if (!volumes) return explain("volume get: " + volumes.error());
@@ -233,7 +236,7 @@ Explained<Report> get(const Place& place, const std::string& name, const std::st
 }
 
 Explained<Report> map(const Place& place, const std::string& name) {
-  const auto reading = read_cluster(place, false);
+  const auto reading = read_cluster(place, false, name);
   if (!reading) return explain(reading.error());
   const auto volumes = volumes_of(*reading, name);
   if (!volumes) return explain(volumes.error());

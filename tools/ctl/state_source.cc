@@ -86,17 +86,39 @@ Json Reading::about() const {
   return json;
 }
 
-Explained<Reading> read_cluster(const Place& place, bool with_status) {
-  if (with_status && !mgmt::http_call(target_of(place), "GET", "/healthz", "", kFirstAnswerMs / 2)) return read_files(place, with_status);
-  const auto reply = mgmt::http_call(target_of(place), "GET", with_status ? "/v1/status" : "/v1/state", "", with_status ? kReadTimeoutMs : kFirstAnswerMs);
-  const Json json = reply && reply->status == 200 ? Json::parse(reply->body, nullptr, false) : Json();
-  if (!json.is_object()) return read_files(place, with_status);
+static Reading reading_of(const Json& json) {
   Reading reading;
-  reading.state = json.at("state");
-  if (with_status) reading.status = json.at("status");
   reading.self = json.at("known").at("node").get<std::string>();
   reading.quorum = json.at("known").at("quorum").get<bool>();
   reading.age_ms = json.at("known").at("age_ms").get<int64_t>();
+  return reading;
+}
+
+// What the daemon answers; null: there is none, or it does not answer in time.
+static Json ask_daemon(const Place& place, const std::string& path, int timeout_ms) {
+  const auto reply = mgmt::http_call(target_of(place), "GET", path, "", timeout_ms);
+  const Json json = reply && reply->status == 200 ? Json::parse(reply->body, nullptr, false) : Json();
+  return json.is_object() ? json : Json();
+}
+
+Explained<Reading> read_cluster(const Place& place, bool with_status, const std::optional<std::string>& volume) {
+  if (with_status && !mgmt::http_call(target_of(place), "GET", "/healthz", "", kFirstAnswerMs / 2)) return read_files(place, with_status);
+  // What is no name of a volume asks for none.
+  const std::string only = volume ? "?volume=" + (mgmt::valid_name(*volume) ? *volume : "") : "";
+  const Json json = ask_daemon(place, (with_status ? "/v1/status" : "/v1/state") + only, with_status ? kReadTimeoutMs : kFirstAnswerMs);
+  if (json.is_null()) return read_files(place, with_status);
+  Reading reading = reading_of(json);
+  reading.state = json.at("state");
+  if (with_status) reading.status = json.at("status");
+  return reading;
+}
+
+Explained<Reading> read_volume_names(const Place& place) {
+  const Json json = ask_daemon(place, "/v1/volume-names", kFirstAnswerMs);
+  if (json.is_null()) return read_files(place, false);
+  Reading reading = reading_of(json);
+  reading.state["volumes"] = Json::object();
+  for (const Json& name : json.at("names")) reading.state["volumes"][name.get<std::string>()] = nullptr;
   return reading;
 }
 

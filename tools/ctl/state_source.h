@@ -1,6 +1,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "brick/base/result.h"
@@ -35,7 +36,10 @@ struct Reading {
 };
 
 // From the daemon; with none, from the state directory, and the bricks are asked themselves. Answers within a second.
-Explained<Reading> read_cluster(const Place& place, bool with_status);
+// `volume`: with that one alone in it (none, if it is ""), which is much less where there are thousands.
+Explained<Reading> read_cluster(const Place& place, bool with_status, const std::optional<std::string>& volume = std::nullopt);
+// Their names alone: in `state` each volume is null.
+Explained<Reading> read_volume_names(const Place& place);
 
 // One change. Tried again under the same id when the answer was lost. Nothing is changed without a daemon.
 Explained<Json> change_cluster(const Place& place, const std::string& op, Json fields);

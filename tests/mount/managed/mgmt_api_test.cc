@@ -101,8 +101,16 @@ TEST_F(MgmtApiTest, Answers_AreAsDescribed) {
     asked.insert(method + " " + described);
     expect_described(method, described, call(nodes_[0], method, path, body));
   };
-  for (const char* path : {"/healthz", "/metrics", "/v1/openapi.json", "/v1/state", "/v1/status", "/v1/peers", "/v1/volumes", "/v1/options", "/v1/events", "/v1/clients", "/v1/doctor", "/v1/token", "/v1/backup"})
+  for (const char* path : {"/healthz", "/metrics", "/v1/openapi.json", "/v1/state", "/v1/status", "/v1/peers", "/v1/volumes", "/v1/volume-names", "/v1/options", "/v1/events", "/v1/clients", "/v1/doctor", "/v1/token", "/v1/backup"})
     check("GET", path, path);
+  for (const char* path : {"/v1/state", "/v1/status"}) {
+    for (const char* volume : {"vol", "nothing", ""}) {
+      const std::string asked_for = std::string(path) + "?volume=" + volume;
+      check("GET", path, asked_for);
+      EXPECT_EQ(Json::parse(call(nodes_[0], "GET", asked_for).body).at("state").at("volumes").size(), std::string(volume) == "vol" ? 1u : 0u);
+    }
+  }
+  EXPECT_EQ(call(nodes_[0], "GET", "/v1/state").body.find("secret"), std::string::npos);
   check("GET", "/v1/volumes/{name}", "/v1/volumes/vol");
   check("GET", "/v1/volumes/{name}", "/v1/volumes/nothing");
   check("GET", "/v1/volumes/{name}/map", "/v1/volumes/vol/map");

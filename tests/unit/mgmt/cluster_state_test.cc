@@ -84,6 +84,26 @@ TEST_F(ClusterStateTest, Apply_SameCommandAgain_ChangesNothingAndAnswersTheSame)
   EXPECT_EQ(state_.snapshot(), before);
 }
 
+// Texts that volumes keep are those of the volumes as they are, and a reader's text has no secret whatever options say.
+TEST_F(ClusterStateTest, Texts_AfterChanges_AreThoseOfTheState) {
+  expect_ok(state_.apply(init()));
+  expect_ok(state_.apply(create("a", 0, "/data/b1", 1)));
+  expect_ok(state_.apply(create("b", 0, "/data/b2", 2)));
+  const std::string first = state_.snapshot();
+  EXPECT_EQ(Json::parse(first).dump(), first);
+  expect_ok(state_.apply(command("volume-set", {{"volume", "a"}, {"options", {{"user.x", "\",\"secret\":\"y\",\"volumes\":null,\"webhooks\":["}}}})));
+  EXPECT_NE(state_.snapshot(), first);
+  const auto again = ClusterState::restore(state_.snapshot());
+  ASSERT_TRUE(again) << again.error();
+  EXPECT_EQ(again->snapshot(), state_.snapshot());
+  Json shown = Json::parse(state_.public_text()), whole = state_.to_json();
+  for (auto& [name, volume] : whole["volumes"].items()) EXPECT_EQ(volume.erase("secret"), 1u);
+  EXPECT_EQ(shown["volumes"], whole["volumes"]);
+  EXPECT_FALSE(shown.contains("remembered"));
+  EXPECT_EQ(Json::parse(state_.public_text("b"))["volumes"].size(), 1u);
+  EXPECT_EQ(Json::parse(state_.public_text(""))["volumes"], Json::object());
+}
+
 TEST_F(ClusterStateTest, VolumeCreate_Conflicts_AreRefusedWithAReason) {
   expect_ok(state_.apply(init()));
   expect_ok(state_.apply(create("vol", 0, "/data/b1", 1)));
