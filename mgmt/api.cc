@@ -49,10 +49,23 @@ Json Api::change(const Json& command) {
     if (const Json* before = state->result_of(*id)) return *before;
   }
   fault_point("change.begin");
+  if (op == "peer-set-address") return set_address(command);
   if (op != "volume-create") return node_.commit(command);
   const auto planned = plan_create(command);
   fault_point("create.planned");
   return planned ? node_.commit(*planned) : refusal(planned.error());
+}
+
+// The node is moved next: whoever has not heard of it by then does not find it any more, and with two nodes nobody could tell.
+// The peer itself is asked where it still is.
+Json Api::set_address(const Json& command) {
+  const auto before = node_.state();
+  Json result = node_.commit(command);
+  if (!result.value("ok", false)) return result;
+  const auto id = Id::parse(command.value("peer", ""));
+  const Peer* moving = id ? before->peer(*id) : nullptr;
+  result["behind"] = node_.await_peers(result.value("version", uint64_t{0}), moving);
+  return result;
 }
 
 Explained<Json> Api::plan_create(const Json& command) const {

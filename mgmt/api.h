@@ -86,6 +86,7 @@ class Api {
   // Commands of the API that need more than the log: HOST:/PATH becomes ids, and the nodes concerned are asked.
   Json change(const Json& command);
   Explained<Json> plan_create(const Json& command) const;
+  Json set_address(const Json& command);
 
   Node& node_;
   Reconciler& reconciler_;

@@ -84,6 +84,9 @@ class Node : private StateMachine {
   // One request to a peer, signed.
   Explained<Json> call_peer(const Peer& peer, const std::string& method, const std::string& path, const Json& body, int timeout_ms) const;
   std::vector<std::string> unreachable_peers() const;
+  // Waits, for a few seconds, until every peer shows at least this version of the state. The names of those that do not.
+  // `moving`, if not null, is asked at the address that stands there.
+  std::vector<std::string> await_peers(uint64_t version, const Peer* moving) const;
 
   // Called after every change of the state, on the log's thread: only to wake somebody. Null: no more, from the return on.
   void on_change(std::function<void()> changed);

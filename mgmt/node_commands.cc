@@ -22,6 +22,7 @@ constexpr int kForwardTimeoutMs = 12'000;
 constexpr int kElectionPatience = 4;     // election times that a change waits for a leader to be chosen
 constexpr int kProbeTimeoutMs = 3000;
 constexpr int kJoinTimeoutMs = 15'000;
+constexpr int kAwaitPeersMs = 4'000;
 
 Json refusal(std::string sentence) { return {{"ok", false}, {"error", std::move(sentence)}}; }
 
@@ -261,6 +262,27 @@ Explained<Json> Node::answer_probe(const Json& request) {
   if (auto opened_log = open_log(); !opened_log) return explain(opened_log.error());
   spdlog::info("joining cluster={} voter={}", me.cluster.uuid(), me.voter);
   return Json{{"peer", peer_to_json(self(me))}, {"voter", me.voter}};
+}
+
+std::vector<std::string> Node::await_peers(uint64_t version, const Peer* moving) const {
+  const Identity me = identity();
+  const auto known = state();
+  std::map<std::string, Peer> behind;
+  for (const auto& [id, peer] : known->peers) {
+    if (id != me.node && !known->retired.contains(peer.voter)) behind[peer.name] = moving && moving->id == id ? *moving : peer;
+  }
+  const int64_t deadline = boottime_ms() + kAwaitPeersMs;
+  for (;;) {
+    std::erase_if(behind, [&](const auto& entry) {
+      const auto ping = call_peer(entry.second, "GET", "/v1/local/ping", nullptr, kAwaitPeersMs / 4);
+      return ping && ping->value("version", uint64_t{0}) >= version;
+    });
+    if (behind.empty() || boottime_ms() > deadline) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  std::vector<std::string> names;
+  for (const auto& [name, peer] : behind) names.push_back(name);
+  return names;
 }
 
 Explained<Json> Node::renew_peer(const Json& request) {

@@ -153,10 +153,11 @@ Explained<void> serve(const sigset_t& ends) {
   const mgmt::Watch watch(**node, reconciler, events);
   mgmt::Api api(**node, reconciler, events, VOLDFS_VERSION);
   const auto handler = [&](const mgmt::HttpRequest& request) { return api.handle(request); };
-  auto local = mgmt::HttpServer::on_unix_socket(options->run_dir + "/voldmgmt.socket", handler);
-  if (!local) return explain(local.error());
   auto remote = mgmt::HttpServer::on_tcp(options->address, options->api_port, [&] { return (*node)->credentials(); }, handler);
   if (!remote) return explain(remote.error());
+  // Last: who is answered there may give a command, for which nodes ask each other, and this one itself.
+  auto local = mgmt::HttpServer::on_unix_socket(options->run_dir + "/voldmgmt.socket", handler);
+  if (!local) return explain(local.error());
   spdlog::info("serving node={} name={} listen={} raft_port={}", (*node)->identity().node.uuid(), options->name, FLAGS_listen, options->raft_port);
   ::sd_notify(0, "READY=1");
   int signal = 0;

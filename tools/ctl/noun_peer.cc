@@ -63,7 +63,11 @@ Explained<Report> change_peer(const Place& place, const std::string& verb, const
   fields["peer"] = id->uuid();
   const auto result = change_cluster(place, op, std::move(fields));
   if (!result) return explain("peer " + verb + ": failed: " + result.error());
-  return Report{"peer " + verb + ": success\n", *result};
+  Report report{"peer " + verb + ": success\n", *result};
+  std::string behind;
+  for (const Json& name : result->value("behind", Json::array())) behind += (behind.empty() ? "" : ", ") + name.get<std::string>();
+  if (!behind.empty()) report.note = "These peers have not heard of it yet: " + behind + ". Do not move the node before they have (voldctl pool list, there).";
+  return report;
 }
 
 Explained<Report> detach(const Place& place, const std::string& host) {
