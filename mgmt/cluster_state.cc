@@ -1,5 +1,8 @@
 #include "mgmt/cluster_state.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
 #include <algorithm>
 
 #include "mgmt/cluster_commands.h"
@@ -105,7 +108,10 @@ Explained<Peer> peer_from_json(const Json& json) try {
   peer.role = json.at("role").get<std::string>() == "standby" ? PeerRole::kStandby : PeerRole::kVoter;
   peer.witness = json.at("witness").get<bool>();
   if (!valid_name(peer.name)) return explain("\"" + peer.name + "\" is no name for a node.");
-  if (peer.address.empty() || peer.address.size() > 64) return explain("A peer has an address.");
+  // It gets into the maps of volumes, which take nothing else: a state with another one could not be read again.
+  unsigned char parsed[sizeof(in6_addr)];
+  if (::inet_pton(AF_INET, peer.address.c_str(), parsed) != 1 && ::inet_pton(AF_INET6, peer.address.c_str(), parsed) != 1)
+    return explain("\"" + peer.address + "\" is no address literal, as 192.0.2.1 or 2001:db8::1.");
   if (peer.voter == 0) return explain("A peer has a voter number.");
   return peer;
 } catch (const std::exception& error) {
@@ -170,8 +176,10 @@ const std::string& text_of(const Volume& volume) {
 // Its keys are sorted, and inside a string a quote has a backslash before it: this is the secret, and nothing else is.
 std::string without_secret(std::string text) {
   static constexpr char kKey[] = "\"secret\":\"";
-  const size_t at = text.rfind(kKey), end = text.find("\",", at + sizeof kKey - 1);
-  return text.erase(at, end + 2 - at);
+  const size_t at = text.rfind(kKey);
+  size_t end = at + sizeof kKey - 1;
+  while (text[end] != '"') end += text[end] == '\\' ? 2 : 1;
+  return text.erase(at, end + 2 - at);  // with the comma: a later key follows
 }
 
 // The document with its volumes' texts in the place of the null that stands for them.
@@ -188,14 +196,14 @@ std::string ClusterState::snapshot() const {
   Json& results = json["remembered"] = Json::array();
   for (const Remembered& entry : remembered_) results.push_back({{"command", entry.command.uuid()}, {"result", *entry.result}});
   std::string texts;
-  for (const auto& [name, volume] : volumes) texts += (texts.empty() ? "\"" : ",\"") + name + "\":" + text_of(*volume);
+  for (const auto& [name, volume] : volumes) texts += (texts.empty() ? "" : ",") + Json(name).dump() + ":" + text_of(*volume);
   return with_volumes(json, texts);
 }
 
 std::string ClusterState::public_text(const std::optional<std::string>& only) const {
   std::string texts;
   for (const auto& [name, volume] : volumes) {
-    if (!only || *only == name) texts += (texts.empty() ? "\"" : ",\"") + name + "\":" + without_secret(text_of(*volume));
+    if (!only || *only == name) texts += (texts.empty() ? "" : ",") + Json(name).dump() + ":" + without_secret(text_of(*volume));
   }
   return with_volumes(head(), texts);
 }

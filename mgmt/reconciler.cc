@@ -1,6 +1,7 @@
 #include "mgmt/reconciler.h"
 
 #include <spdlog/spdlog.h>
+#include <malloc.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@ namespace {
 constexpr std::chrono::milliseconds kPassPeriod{1'000}, kSoonPeriod{100};
 constexpr int64_t kAllPeriodMs = 900;         // below kPassPeriod: a pass that nobody woke is one of everything
 constexpr int64_t kAllFactor = 20;            // unless that takes long: it shall have a twentieth of a processor at most
+constexpr size_t kTrimSize = 1 << 20;
 constexpr int64_t kStateGapFactor = 10, kStateGapMaxMs = 1'000;  // between writes of state.json, by what the last one took
 constexpr uint32_t kTellTimeoutMs = 1'000;
 constexpr int64_t kTellAgainMs = 3'000;       // to a brick that did not take it
@@ -154,10 +156,14 @@ void Reconciler::flush_derived() {
 void Reconciler::write_state(const ClusterState& state) {
   const int64_t now = boottime_ms();
   if (now < state_next_ms_) return;
+  size_t size = 0;
   write_derived(node_.options().state_dir + "/state.json", state.version, 0600, [&] {
-    return document_text_of("{\"node\":\"" + node_.identity().node.uuid() + "\",\"state\":" + state.snapshot() + "}");
+    const std::string snapshot = state.snapshot();
+    size = snapshot.size();
+    return document_text_of("{\"node\":\"" + node_.identity().node.uuid() + "\",\"state\":" + snapshot + "}");
   });
   flush_derived();
+  if (size > kTrimSize) ::malloc_trim(0);  // of a large state there were several copies for a moment
   state_next_ms_ = boottime_ms() + std::min(kStateGapMaxMs, (boottime_ms() - now) * kStateGapFactor);
 }
 

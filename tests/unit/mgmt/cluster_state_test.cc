@@ -96,6 +96,15 @@ TEST_F(ClusterStateTest, Texts_AfterChanges_AreThoseOfTheState) {
   const auto again = ClusterState::restore(state_.snapshot());
   ASSERT_TRUE(again) << again.error();
   EXPECT_EQ(again->snapshot(), state_.snapshot());
+  // Names and secrets of a stranger's backup are taken as they are, and harm no text.
+  Json strange = state_.to_json();
+  Json volume = strange["volumes"]["b"];
+  volume["secret"] = "a\\\",\"started\":1,\"";
+  strange["volumes"]["b\",\"c"] = volume;
+  const auto taken = ClusterState::from_json(strange);
+  ASSERT_TRUE(taken) << taken.error();
+  EXPECT_EQ(taken->to_json(), strange);
+  EXPECT_EQ(Json::parse(taken->public_text())["volumes"].size(), 3u);
   Json shown = Json::parse(state_.public_text()), whole = state_.to_json();
   for (auto& [name, volume] : whole["volumes"].items()) EXPECT_EQ(volume.erase("secret"), 1u);
   EXPECT_EQ(shown["volumes"], whole["volumes"]);
@@ -144,6 +153,7 @@ TEST_F(ClusterStateTest, VolumeSet_OneBadOption_SetsNone) {
 TEST_F(ClusterStateTest, PeerSetAddress_ReaddressesItsBricks) {
   expect_ok(state_.apply(init()));
   expect_ok(state_.apply(create("vol", 0, "/data/b1", 1)));
+  expect_refused(state_.apply(command("peer-set-address", {{"peer", id_of(1'000'000).uuid()}, {"address", "somewhere"}})), "no address literal");
   expect_ok(state_.apply(command("peer-set-address", {{"peer", id_of(1'000'000).uuid()}, {"address", "127.0.0.9"}})));
   EXPECT_EQ(state_.volume("vol")->map.bricks[0].host, "127.0.0.9");
   EXPECT_EQ(state_.volume("vol")->map.version, 2u);
