@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "dht/dirent_view.h"
+#include "dht/recent_names.h"
 
 namespace voldfs::dht {
 
@@ -28,6 +29,7 @@ std::optional<Entry> LookAhead::take(const NodePtr& dir, std::string_view name) 
   body.attr = told->attr;
   auto entry = volume_.entry_from(body, dir, name, told->brick, told->grant);
   if (!entry) return std::nullopt;
+  volume_.recent_names->note(dir, name, resolved_from(body, told->brick), told->grant);
   return std::move(*entry);
 }
 
@@ -64,12 +66,32 @@ void LookAhead::asked(const NodePtr& dir) {
   later_.run(std::chrono::milliseconds(0), [this, dir] { fetch(dir); });
 }
 
+// Home first: what its first page grants, it recalls before the set grows. So the set that it tells after that is the set.
 void LookAhead::fetch(const NodePtr& dir) {
-  for (const uint16_t ordinal : volume_.set_of(dir)) {
-    uint64_t position = 0;
-    while (fetch_page(dir, ordinal, position)) {
-    }
-  }
+  std::vector<Grant> grants;
+  dir->use_known_names([&](KnownNames& names) { grants = names.grants(); });
+  const bool has_names = Grants::Delivery(volume_.grants).seconds(dir->id(), grants) > 0;
+  grants.clear();
+  if (!has_names) dir->use_known_names([](KnownNames& names) { names.begin(); });
+  const uint16_t home = dir->record().home;
+  Caller nobody;
+  nobody.only_if_up = true;
+  if (!fetch_brick(dir, home, grants) || !volume_.fetch_record(dir, nobody)) return;
+  const std::vector<uint16_t> set = volume_.set_of(dir);
+  if (set.front() != home) return;
+  for (const uint16_t ordinal : std::span(set).subspan(1))
+    if (!fetch_brick(dir, ordinal, grants)) return;
+  if (!has_names) dir->use_known_names([&](KnownNames& names) { names.complete(std::move(grants)); });
+}
+
+bool LookAhead::fetch_brick(const NodePtr& dir, uint16_t ordinal, std::vector<Grant>& grants) {
+  Page page;
+  do {
+    const bool first = page.position == 0;
+    if (!fetch_page(dir, ordinal, page)) return false;
+    if (first) grants.push_back(page.grant);
+  } while (!page.last);
+  return true;
 }
 
 bool LookAhead::is_plain(const NodePtr& dir, uint16_t ordinal, const DirentView& entry) const {
@@ -79,33 +101,35 @@ bool LookAhead::is_plain(const NodePtr& dir, uint16_t ordinal, const DirentView&
          volume_.hashed(dir, entry.name) == ordinal && !volume_.nodes.find(header.id);
 }
 
-bool LookAhead::fetch_page(const NodePtr& dir, uint16_t ordinal, uint64_t& position) {
+bool LookAhead::fetch_page(const NodePtr& dir, uint16_t ordinal, Page& page) {
   const uint64_t changes = dir->changes.load(), forgotten = volume_.nodes.forgotten();
-  if (dir->changing.load() != 0) return false;
+  const bool changing = dir->changing.load() != 0;
   Caller nobody;
   nobody.only_if_up = true;
-  const wire::ReaddirBody ask{{dir->id(), 0, dir->record().epoch, 0}, position, kPageSize, 1};
+  const wire::ReaddirBody ask{{dir->id(), 0, dir->record().epoch, 0}, page.position, kPageSize, 1};
   auto reply = volume_.call(ordinal, wire::Request(wire::Op::kReaddir, ask), nobody);
   if (!reply) return false;
-  const auto page = reply->body<wire::ReaddirReply>();
-  const Grant grant = grant_of(*reply);
-  if (!page || grant.sequence == 0) return false;
-  const auto entries = parse_dirents(reply->data, page->count);
-  if (!entries) return false;
-  position = page->position;
+  const auto told = reply->body<wire::ReaddirReply>();
+  const auto entries = told ? parse_dirents(reply->data, told->count) : fail(EPROTO);
+  page.grant = grant_of(*reply);
+  if (!entries || page.grant.sequence == 0) return false;
+  page.position = told->position;
+  page.last = told->end != 0 || entries->empty();
+  dir->use_known_names([&](KnownNames& names) {
+    for (const DirentView& entry : *entries) names.has(entry.name);
+  });
   Table found{dir->id(), {}};
   for (const DirentView& entry : *entries)
     if (is_plain(dir, ordinal, entry))
-      found.entries.emplace(entry.name, Told{ordinal, {entry.header.id, entry.handle}, entry.header.type, entry.attr, grant});
-
+      found.entries.emplace(entry.name, Told{ordinal, {entry.header.id, entry.handle}, entry.header.type, entry.attr, page.grant});
   std::lock_guard lock(mutex_);
-  Table& table = table_of(dir->id());
   // A name, or a file whose node has gone, may have been changed by this mount since the brick looked.
-  if (dir->changes.load() != changes || dir->changing.load() != 0 || volume_.nodes.forgotten() != forgotten) return false;
-  if (table.entries.size() + found.entries.size() > kEntriesMax) return false;
+  if (changing || dir->changes.load() != changes || dir->changing.load() != 0 || volume_.nodes.forgotten() != forgotten) return true;
+  Table& table = table_of(dir->id());
+  if (table.entries.size() + found.entries.size() > kEntriesMax) return true;
   found.entries.merge(table.entries);  // what is there already is older
   table.entries.swap(found.entries);
-  return page->end == 0 && !entries->empty();
+  return true;
 }
 
 LookAhead::Table& LookAhead::table_of(const Id& dir) {

@@ -15,9 +15,10 @@ namespace voldfs::dht {
 
 struct DirentView;
 
-// Looking ahead: who asks for a good part of a directory's names one by one, without listing it (git status, make), has its files'
-// entries fetched by the page, behind his back, and the next lookups cost no request. An entry serves one lookup. Only plain ones are
-// fetched: files with one name, at their authority, in no transaction, that nobody writes past the brick.
+// Looking ahead: who asks for a good part of a directory's names one by one, without listing it (git status, make), has it listed
+// with attributes, behind his back, and the next lookups cost no request. An entry serves one lookup. Only plain ones are
+// kept: files with one name, at their authority, in no transaction, that nobody writes past the brick. What is not listed is missing
+// (known_names.h).
 //
 // What others change is recalled, and then not used. What this mount changes is not recalled; but it changes a file through its node,
 // and nothing is kept or used of files that have one, or by its name, which is forgotten here.
@@ -28,7 +29,7 @@ class LookAhead {
 
   // Empty: somebody has to be asked.
   std::optional<Entry> take(const NodePtr& dir, std::string_view name);
-  // A lookup has cost a request, and has found the name.
+  // A lookup has cost a request, and has found a file or nothing.
   void asked(const NodePtr& dir);
   // This mount changes what the name is.
   void forget(const NodePtr& dir, std::string_view name);
@@ -56,8 +57,14 @@ class LookAhead {
 
   std::optional<uint64_t> entries_expected(const NodePtr& dir) const;
   void fetch(const NodePtr& dir);
-  // False: the rest is not worth asking for.
-  bool fetch_page(const NodePtr& dir, uint16_t ordinal, uint64_t& position);
+  struct Page {
+    uint64_t position = 0;  // where the next one begins
+    bool last = false;
+    Grant grant;
+  };
+  // The page that follows. False: nothing can be kept of it.
+  bool fetch_page(const NodePtr& dir, uint16_t ordinal, Page& page);
+  bool fetch_brick(const NodePtr& dir, uint16_t ordinal, std::vector<Grant>& grants);
   bool is_plain(const NodePtr& dir, uint16_t ordinal, const DirentView& entry) const;
   Table& table_of(const Id& dir);  // REQUIRES: mutex_
 

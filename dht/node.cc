@@ -105,21 +105,15 @@ Node::Listing Node::listing() const {
   return listing_;
 }
 
-void Node::set_known_names(std::vector<Grant> grants) {
-  auto names = std::make_unique<KnownNames>(std::move(grants));
+void Node::use_known_names(const std::function<void(KnownNames&)>& use) {
   std::lock_guard lock(mutex_);
-  known_names_ = std::move(names);
-}
-
-void Node::will_have(std::string_view name) {
-  std::lock_guard lock(mutex_);
-  if (known_names_ && !known_names_->add(name)) known_names_.reset();
+  if (!known_names_) known_names_ = std::make_unique<KnownNames>();
+  use(*known_names_);
 }
 
 std::vector<Grant> Node::grants_of_missing(std::string_view name) const {
   std::lock_guard lock(mutex_);
-  if (!known_names_ || known_names_->may_have(name)) return {};
-  return known_names_->grants();
+  return known_names_ ? known_names_->grants_of_missing(name) : std::vector<Grant>();
 }
 
 void Node::note_no_capability(const Grant& grant) {

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -126,9 +127,12 @@ class Node : public std::enable_shared_from_this<Node> {
   void note_listing(Listing listing);
   Listing listing() const;
 
-  // Directories that this mount has made: what is in them (known_names.h). Each operation that makes a name says so first.
-  void set_known_names(std::vector<Grant> grants);
-  void will_have(std::string_view name);
+  // Directories: which names may be in them (known_names.h). Each operation that makes a name says so first.
+  void will_have(std::string_view name) {
+    use_known_names([name](KnownNames& known) { known.will_have(name); });
+  }
+  // `use` is called under the node's lock: it takes no other.
+  void use_known_names(const std::function<void(KnownNames&)>& use);
   // The grants by which the name is known to be missing; empty: it is not known.
   std::vector<Grant> grants_of_missing(std::string_view name) const;
 

@@ -8,12 +8,18 @@ size_t RecentNames::slot_of(const Id& dir, std::string_view name) {
   return (IdHash{}(dir) ^ std::hash<std::string_view>{}(name)) % kSlots;
 }
 
-void RecentNames::note(const NodePtr& dir, std::string_view name, std::optional<Resolved> found, const Grant& grant,
-                       uint64_t changes) {
-  if (grant.sequence == 0) return forget(dir, name);
-  Entry entry{dir->id(), std::string(name), std::move(found), grant, changes};
+void RecentNames::put(Entry entry) {
   std::lock_guard lock(mutex_);
-  entries_[slot_of(dir->id(), name)] = std::move(entry);
+  entries_[slot_of(entry.dir, entry.name)] = std::move(entry);
+}
+
+void RecentNames::note(const NodePtr& dir, std::string_view name, const Resolved& found, const Grant& grant) {
+  if (grant.sequence == 0 || found.is_directory() || found.marked || !found.pending.is_none()) return;
+  put({dir->id(), std::string(name), false, found.stub, found.type, found.authority, found.brick, found.object, grant, 0});
+}
+
+void RecentNames::note_missing(const NodePtr& dir, std::string_view name, const Grant& grant, uint64_t changes) {
+  if (grant.sequence != 0) put({dir->id(), std::string(name), true, false, {}, 0, 0, {}, grant, changes});
 }
 
 void RecentNames::forget(const NodePtr& dir, std::string_view name) {
@@ -23,16 +29,20 @@ void RecentNames::forget(const NodePtr& dir, std::string_view name) {
 }
 
 std::optional<std::optional<Resolved>> RecentNames::find(const Grants& grants, const NodePtr& dir, std::string_view name) const {
-  Grant grant;
-  std::optional<Resolved> found;
+  Entry entry;
   {
     std::lock_guard lock(mutex_);
-    const Entry& entry = entries_[slot_of(dir->id(), name)];
-    if (entry.dir != dir->id() || entry.name != name) return std::nullopt;
-    if (!entry.found && entry.changes != dir->changes.load()) return std::nullopt;
-    grant = entry.grant, found = entry.found;
+    const Entry& there = entries_[slot_of(dir->id(), name)];
+    if (there.dir != dir->id() || there.name != name) return std::nullopt;
+    entry = there;
   }
-  if (Grants::Delivery(grants).seconds(dir->id(), {&grant, 1}) == 0) return std::nullopt;
+  if (entry.missing && entry.changes != dir->changes.load()) return std::nullopt;
+  if (Grants::Delivery(grants).seconds(dir->id(), {&entry.grant, 1}) == 0) return std::nullopt;
+  if (entry.missing) return std::optional<Resolved>();
+  Resolved found;
+  found.authority = entry.authority, found.brick = entry.brick;
+  found.stub = entry.stub, found.type = entry.type, found.object = entry.object;
+  found.grant = entry.grant;
   return found;
 }
 

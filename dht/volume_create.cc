@@ -135,7 +135,7 @@ Result<Created> Volume::create(const NodePtr& dir, std::string_view name, uint32
       auto entry = impl.entry_from(*body, dir, name, asked, grant_of(*reply));
       if (!entry) return fail(entry.error());
       if (asked == impl.hashed(dir, name))  // otherwise the name is a stub
-        impl.recent_names->note(dir, name, resolved_from(*body, asked), grant_of(*reply), 0);
+        impl.recent_names->note(dir, name, resolved_from(*body, asked), grant_of(*reply));
       const Grant grant = attr_grant_of(*reply, body->attr);
       if (!body->existed) entry->node->note_no_capability(grant_of(*reply));
       if (reply->descriptor && body->existed) impl.opened_for_mapping(asked, *reply, entry->node->id(), flags);

@@ -208,10 +208,10 @@ Result<Entry> Volume::Impl::lookup(const NodePtr& dir, std::string_view name, co
     Grant absent;
     const uint64_t changes = dir->changes.load();
     auto found = resolve(*this, dir, name, caller, StandIn::kWillDo, &absent);
-    if (!found && found.error().code == ENOENT) recent_names->note(dir, name, std::nullopt, absent, changes);
+    if (!found && found.error().code == ENOENT) recent_names->note_missing(dir, name, absent, changes);
     if (missing) *missing = absent;
     if (!found) return fail(found.error());
-    if (!found->marked && found->pending.is_none()) recent_names->note(dir, name, *found, found->grant, changes);
+    recent_names->note(dir, name, *found, found->grant);
     auto entry = entry_of(*this, dir, name, *found, caller);
     if (entry || entry.error().code != ESTALE) return entry;
     // Behind a rename that is not cleaned up, the object may still lie under its old path without a good handle.
@@ -245,13 +245,13 @@ Result<Entry> Volume::lookup(const NodePtr& dir, std::string_view name, const Ca
   if (auto good = wire::check_name(name); !good) return fail(good.error());
   const uint64_t changes = dir->changes.load();
   if (const auto known = known_to_be_missing(*impl_, dir, name)) {
-    impl_->recent_names->note(dir, name, std::nullopt, *known, changes);
+    impl_->recent_names->note_missing(dir, name, *known, changes);
     if (missing) *missing = *known;
     return fail(ENOENT);
   }
   if (auto known = impl_->look_ahead->take(dir, name)) return std::move(*known);
   auto found = impl_->lookup(dir, name, caller, missing);
-  if (found && !found->node->is_directory()) impl_->look_ahead->asked(dir);
+  if (found ? !found->node->is_directory() : found.error().code == ENOENT) impl_->look_ahead->asked(dir);
   return found;
 }
 

@@ -75,9 +75,11 @@ void drop_copy(Volume::Impl& volume, const Birth& birth, const Caller& caller) {
 // A new directory is empty until this mount makes a name in it, or one of the two bricks takes its word back: they may come to
 // have names as they are, and before another brick does, home's set grows.
 void note_empty(const NodePtr& dir, const Birth& birth, const wire::EntryBody& made, const Grant& home, const Grant& backup) {
-  if (made.existed || birth.record.epoch == 0) return;
-  if (birth.backup == 0) dir->set_known_names({home});
-  else if (backup.sequence != 0) dir->set_known_names({home, backup});
+  if (made.existed || birth.record.epoch == 0 || (birth.backup != 0 && backup.sequence == 0)) return;
+  dir->use_known_names([&](KnownNames& names) {
+    names.begin();
+    names.complete(birth.backup == 0 ? std::vector{home} : std::vector{home, backup});
+  });
 }
 
 }  // namespace

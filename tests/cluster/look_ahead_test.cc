@@ -40,18 +40,15 @@ class LookAhead : public testing::Test {
     EXPECT_EQ(code(lookup(i)), 0) << i;
     return requests.count() == 0;
   }
-  // Looks up names from the last one down until lookups cost nothing. The last name that was looked up.
+  // Looks up names from the last one down, enough of them for the rest to be fetched, and waits for that. The next name.
   int look_until_ahead() {
+    constexpr int kLooked = 100;
+    for (int i = kFiles - 1; i >= kFiles - kLooked; --i) EXPECT_EQ(code(lookup(i)), 0) << i;
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kDeadlineMs);
-    for (int i = kFiles - 1; i > kFiles / 2; --i) {
-      if (costs_nothing(i) && costs_nothing(--i) && costs_nothing(--i)) return i;
-      std::this_thread::yield();
-    }
-    // All of them were asked for before the pages came.
-    while (std::chrono::steady_clock::now() < deadline)
-      if (volume_->impl().look_ahead->size() > kFiles / 4) return kFiles / 2;
-    ADD_FAILURE() << "nothing was fetched";
-    return kFiles / 2;
+    while (volume_->impl().look_ahead->size() < kFiles - kLooked && std::chrono::steady_clock::now() < deadline)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    EXPECT_GE(volume_->impl().look_ahead->size(), static_cast<size_t>(kFiles - kLooked));
+    return kFiles - kLooked;
   }
 
   Cluster cluster_{Cluster::Options{.bricks = 2}};
@@ -63,12 +60,31 @@ class LookAhead : public testing::Test {
 
 TEST_F(LookAhead, ManyLookups_TheOthersCostNothing) {
   const int end = look_until_ahead();
-  int asked = 0;
-  for (int i = 0; i < end; ++i) asked += !costs_nothing(i);
-  EXPECT_LT(asked, end / 4);
-  auto found = lookup(3);
+  for (int i = 0; i < end - 1; ++i) EXPECT_TRUE(costs_nothing(i)) << i;
+  auto found = lookup(end - 1);
   ASSERT_EQ(code(found), 0);
   EXPECT_EQ(found->attr.mode, S_IFREG | 0644u);
+}
+
+TEST_F(LookAhead, NamesThatWereNotListed_AreMissingUntilSomebodyMakesThem) {
+  look_until_ahead();
+  const auto costs = [&](const std::string& missing) {
+    RequestCount requests(*volume_);
+    EXPECT_EQ(code(volume_->lookup(dir_, missing, kRoot)), ENOENT) << missing;
+    return requests.count();
+  };
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kDeadlineMs);
+  while (costs("missing") != 0 && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_EQ(costs("missing"), 0);
+  for (dht::Volume* maker : {volume_.get(), other_.get()}) {
+    for (uint16_t ordinal : {1, 2}) {
+      const std::string made = cluster_.name_at(ordinal, dir_, maker == other_.get() ? "other" : "own");
+      auto file = maker->create(maker == other_.get() ? dir_of_other_ : dir_, made, 0644, O_RDWR | O_CREAT | O_EXCL, kRoot);
+      ASSERT_EQ(code(file), 0);
+      maker->release(file->file, kRoot);
+      EXPECT_EQ(code(volume_->lookup(dir_, made, kRoot)), 0) << made;
+    }
+  }
 }
 
 TEST_F(LookAhead, FewLookups_FetchNothing) {
