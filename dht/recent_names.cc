@@ -14,12 +14,13 @@ void RecentNames::put(Entry entry) {
 }
 
 void RecentNames::note(const NodePtr& dir, std::string_view name, const Resolved& found, const Grant& grant) {
-  if (grant.sequence == 0 || found.is_directory() || found.marked || !found.pending.is_none()) return;
+  if (grant.sequence == 0 || found.is_directory() || found.marked || !found.pending.is_none()) return forget(dir, name);
   put({dir->id(), std::string(name), false, found.stub, found.type, found.authority, found.brick, found.object, grant, 0});
 }
 
 void RecentNames::note_missing(const NodePtr& dir, std::string_view name, const Grant& grant, uint64_t changes) {
-  if (grant.sequence != 0) put({dir->id(), std::string(name), true, false, {}, 0, 0, {}, grant, changes});
+  if (grant.sequence == 0) return forget(dir, name);
+  put({dir->id(), std::string(name), true, false, {}, 0, 0, {}, grant, changes});
 }
 
 void RecentNames::forget(const NodePtr& dir, std::string_view name) {

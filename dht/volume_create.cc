@@ -23,7 +23,7 @@ wire::ObjectType type_of(uint32_t mode) {
 Result<Entry> make_object(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Id& id,
                           wire::ObjectType type, const MakeDirRequest& make, const Caller& caller) {
   if (auto good = wire::check_name(name); !good) return fail(good.error());
-  dir->will_have(name);
+  volume.will_make(dir, name);
   if (dir->record().epoch == 0) {
     auto there = resolve(volume, dir, name, caller);
     if (there) return fail(EEXIST);
@@ -101,7 +101,7 @@ Result<Created> Volume::create(const NodePtr& dir, std::string_view name, uint32
                                const Caller& caller) {
   Impl& impl = *impl_;
   if (auto good = wire::check_name(name); !good) return fail(good.error());
-  dir->will_have(name);
+  impl.will_make(dir, name);
   const Id id = Id::random();
   const auto make = [&](const wire::DirRef& ref) {
     return wire::Request(wire::Op::kCreate, wire::CreateBody{ref, id, mode, flags}, name);

@@ -152,6 +152,8 @@ struct Volume::Impl {
   Result<void> relocate(const NodePtr& node, const Caller& caller);
 
   // --- Names (volume_lookup.cc) ---
+  // This mount is about to make the name, or to change what it is: what is remembered of it goes.
+  void will_make(const NodePtr& dir, std::string_view name);
   Result<Entry> lookup(const NodePtr& dir, std::string_view name, const Caller& caller, Grant* missing = nullptr);
   // A directory's attributes and record from its home (from the backup while home is down), merged over its set.
   Result<Entry> stat_directory(const NodePtr& dir, const Caller& caller);

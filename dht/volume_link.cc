@@ -58,7 +58,7 @@ Result<Entry> Volume::link(const NodePtr& node, const NodePtr& dir, std::string_
   Impl& impl = *impl_;
   if (auto good = wire::check_name(name); !good) return fail(good.error());
   if (node->is_directory()) return fail(EPERM);
-  dir->will_have(name);
+  impl.will_make(dir, name);
   int waits = 0;
   for (int tries = 0; tries < kLinkTriesMax;) {
     const uint16_t brick = node->location().brick;

@@ -203,6 +203,12 @@ Result<Entry> entry_of(Volume::Impl& volume, const NodePtr& dir, std::string_vie
   return entry;
 }
 
+void Volume::Impl::will_make(const NodePtr& dir, std::string_view name) {
+  dir->will_have(name);
+  recent_names->forget(dir, name);
+  look_ahead->forget(dir, name);
+}
+
 Result<Entry> Volume::Impl::lookup(const NodePtr& dir, std::string_view name, const Caller& caller, Grant* missing) {
   for (int tries = 0; tries < kStaleStubsMax; ++tries) {
     Grant absent;

@@ -87,7 +87,7 @@ void note_empty(const NodePtr& dir, const Birth& birth, const wire::EntryBody& m
 Result<Entry> Volume::mkdir(const NodePtr& dir, std::string_view name, uint32_t mode, const Caller& caller) {
   Impl& impl = *impl_;
   if (auto good = wire::check_name(name); !good) return fail(good.error());
-  dir->will_have(name);
+  impl.will_make(dir, name);
   int waits = 0;
   for (int tries = 0; tries < kMkdirTriesMax;) {
     if (dir->record().epoch == 0) {
