@@ -106,7 +106,7 @@ bool LookAhead::fetch_page(const NodePtr& dir, uint16_t ordinal, Page& page) {
   const bool changing = dir->changing.load() != 0;
   Caller nobody;
   nobody.only_if_up = true;
-  const wire::ReaddirBody ask{{dir->id(), 0, dir->record().epoch, 0}, page.position, kPageSize, 1};
+  const wire::ReaddirBody ask{{dir->id(), 0, dir->record().epoch, 0}, page.position, kPageSize, kReaddirFlags};
   auto reply = volume_.call(ordinal, wire::Request(wire::Op::kReaddir, ask), nobody);
   if (!reply) return false;
   const auto told = reply->body<wire::ReaddirReply>();

@@ -54,6 +54,7 @@ class LookAhead {
   static constexpr uint32_t kLookupsMin = 8;
   static constexpr uint64_t kWorthIt = 16;         // entries that are fetched for each lookup so far, at most
   static constexpr uint32_t kPageSize = 128u << 10;
+  static constexpr uint32_t kReaddirFlags = 1 | 2;  // with attributes, and without a trace
 
   std::optional<uint64_t> entries_expected(const NodePtr& dir) const;
   void fetch(const NodePtr& dir);

@@ -172,7 +172,7 @@ Result<void> op_readdir(Call& call) {
   if (!body) return fail(body.error());
   auto dir = enter(call, body->dir, true);
   if (!dir) return fail(dir.error());
-  const store::PageRequest request{body->position, body->size_max, (body->flags & 1) != 0};
+  const store::PageRequest request{body->position, body->size_max, (body->flags & 1) != 0, (body->flags & 2) != 0};
   auto page = store::read_page(call.store, **dir, request, call.reply.data_room);
   if (!page) return fail(page.error());
   call.reply.set_body(page->reply);

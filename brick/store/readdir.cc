@@ -44,8 +44,8 @@ uint64_t to_wire(int64_t position, unsigned shift) {
 // The entries of a directory from a position on, one at a time.
 class Stream {
  public:
-  Stream(int dir, uint64_t position, unsigned shift)
-      : fd_(openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  Stream(int dir, uint64_t position, unsigned shift, int more_flags)
+      : fd_(openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC | more_flags)) {
     if (!fd_) {
       error_ = errno;
     } else if (position != 0 && lseek(fd_.get(), static_cast<off_t>(position << shift), SEEK_SET) < 0) {
@@ -207,7 +207,7 @@ class PageBuilder {
 Result<Page> read_page(Store& store, const Directory& dir, const PageRequest& request, std::span<std::byte> into) {
   if (request.position > kPositionMax) return fail(EINVAL);
   const unsigned shift = store.position_shift();
-  Stream stream(dir.fd(), request.position, shift);
+  Stream stream(dir.fd(), request.position, shift, request.keep_atime ? O_NOATIME : 0);
   PageBuilder builder(into.first(std::min(into.size(), request.size_max)), request.position);
   uint64_t own = request.position;  // where the entry in hand lies; its `next` is where the following one does
   while (true) {
@@ -241,7 +241,7 @@ Result<unsigned> probe_position_shift(int dir) {
     unique_fd(openat(probe.get(), std::to_string(i).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
   }
   // The last entry's next is "the end", which file systems give as they like: it is not looked at.
-  Stream stream(probe.get(), 0, 0);
+  Stream stream(probe.get(), 0, 0, 0);
   uint64_t largest = 0, last = 0;
   Result<void> result;
   while (true) {

@@ -21,6 +21,7 @@ struct PageRequest {
   uint64_t position = 0;
   size_t size_max = 0;
   bool with_attr = false;
+  bool keep_atime = false;
 };
 struct Page {
   wire::ReaddirReply reply{};

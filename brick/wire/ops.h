@@ -180,7 +180,7 @@ struct ReaddirBody {
   DirRef dir;
   uint64_t position;        // 0: from the start; otherwise a position of an earlier page, 53 bits
   uint32_t size_max;        // of the reply's data
-  uint32_t flags;           // 1: with attributes and handles
+  uint32_t flags;           // 1: with attributes and handles; 2: nobody's readdir(3): the access time stays
 };
 static_assert(sizeof(ReaddirBody) == 48);
 struct ReaddirReply {

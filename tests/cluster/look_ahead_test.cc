@@ -87,6 +87,16 @@ TEST_F(LookAhead, NamesThatWereNotListed_AreMissingUntilSomebodyMakesThem) {
   }
 }
 
+TEST_F(LookAhead, Directory_IsNotReadAccordingToItsTimes) {
+  wire::Attr set{};
+  set.atime = 1'000, set.mtime = 2'000;  // older than mtime: a listing would change it
+  ASSERT_EQ(code(other_->setattr(dir_of_other_, nullptr, set, wire::kSetAtime | wire::kSetMtime, kRoot)), 0);
+  look_until_ahead();
+  const auto after = other_->getattr(dir_of_other_, nullptr, kRoot);
+  ASSERT_EQ(code(after), 0);
+  EXPECT_EQ(after->attr.atime, 1'000);
+}
+
 TEST_F(LookAhead, FewLookups_FetchNothing) {
   for (int i = 0; i < 5; ++i) EXPECT_FALSE(costs_nothing(i));
   EXPECT_EQ(volume_->impl().look_ahead->size(), 0u);
