@@ -226,7 +226,7 @@ client::Notifications Volume::Impl::notifications(uint16_t ordinal) {
   notify.recall = [this, ordinal](const wire::RecallBody& recall, std::string_view) { take_back(ordinal, recall, true); };
   notify.drop_cached = [this](uint16_t brick) {
     grants.dropped(brick);
-    if (Caches* const all = caches.load()) all->drop_all();
+    if (Caches* const all = caches.load()) all->drop_all(brick);
   };
   notify.map_changed = [this](uint16_t ordinal) { map_watch_->behind(ordinal); };
   notify.reclaim = [this](uint16_t ordinal, bool lost) { return reclaim_all(ordinal, lost); };

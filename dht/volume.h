@@ -67,7 +67,7 @@ class Caches {
   virtual ~Caches() = default;
   virtual void drop_attributes(const NodePtr& node) = 0;  // and by them a file's pages; a directory's listing
   virtual void drop_names(const Id& directory) = 0;
-  virtual void drop_all() = 0;
+  virtual void drop_all(uint16_t brick) = 0;
 };
 
 // A brick as this mount uses it.

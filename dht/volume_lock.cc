@@ -1,5 +1,6 @@
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <set>
@@ -14,7 +15,7 @@
 namespace voldfs::dht {
 namespace {
 
-constexpr uint32_t kWait = 1, kTest = 2;                  // wire::LockBody::flags
+constexpr uint32_t kWait = 1, kTest = 2, kHeldToo = 4;    // wire::LockBody::flags
 constexpr size_t kChaseMax = 256;                         // owners that a search for a cycle visits
 constexpr auto kAgainDelay = std::chrono::milliseconds(100);  // a brick that is down or in its grace period
 
@@ -124,11 +125,20 @@ void LockWaits::send(uint64_t ticket) {
     return wire::Request(wire::Op::kLock, lock);
   };
   // A wait does not keep its worker while the brick is in its grace period; what does not wait, may.
-  if (lock.flags & kWait) {
-    answered(ticket, volume_.call(file->brick(), make(volume_.object_ref(file->node()), file->number()), caller));
-  } else {
-    answered(ticket, call_file(volume_, file, false, make, caller));
+  const auto reply = lock.flags & kWait
+                         ? volume_.call(file->brick(), make(volume_.object_ref(file->node()), file->number()), caller)
+                         : call_file(volume_, file, false, make, caller);
+  if ((reply || reply.error().code == wire::kQueued) && lock.type != wire::LockType::kUnlock) {
+    // Its end was told already. Sent again over a new connection, the request may have come behind that, and behind the unlock too.
+    std::unique_lock guard(mutex_);
+    if (!waits_.contains(ticket)) {
+      const bool holds = held_.covers(lock);
+      guard.unlock();
+      if (!holds) give_back(lock);
+      return;
+    }
   }
+  answered(ticket, reply);
 }
 
 void LockWaits::answered(uint64_t ticket, const Result<wire::Reply>& reply) {
@@ -180,10 +190,7 @@ void LockWaits::notified(const wire::LockBody& lock) {
     if (!known) {
       // Given up while the brick could not be told, and granted after that: it goes back.
       if (lock.flags != 0 || held_.covers(lock)) return;
-      wire::LockBody back = lock;
-      back.type = wire::LockType::kUnlock;
-      back.flags = 0;
-      if (const NodePtr node = volume_.nodes.find(lock.object.id)) tell_later(node->location().brick, wire::Op::kLock, back);
+      give_back(lock);
       return;
     }
   }
@@ -220,6 +227,12 @@ void LockWaits::give_up(uint64_t ticket, int error) {
     if (!gone) tell_later(file->brick(), wire::Op::kLockCancel, lock);
   }
   end(ticket, error);
+}
+
+// Something was granted of which nobody waits any more. By its ticket, for its owner may have taken another lock on the file since.
+void LockWaits::give_back(wire::LockBody lock) {
+  lock.flags = kHeldToo;
+  if (const NodePtr node = volume_.nodes.find(lock.object.id)) tell_later(node->location().brick, wire::Op::kLockCancel, lock);
 }
 
 void LockWaits::tell_later(uint16_t brick, wire::Op op, const wire::LockBody& lock) {

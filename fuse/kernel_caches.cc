@@ -5,6 +5,8 @@
 #include <chrono>
 #include <cstring>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "fuse/fuse_protocol.h"
 #include "fuse/request.h"
@@ -16,8 +18,10 @@ constexpr int kNewInodeTries = 5;  // a millisecond each: until the kernel has m
 
 // Of a directory the listing that the kernel keeps goes along: its pages are locked for moments only. A file's are locked
 // while they are read and written, which may wait for the one who waits for us; AUTO_INVAL_DATA drops them later.
+constexpr int64_t kFromStart = 0, kNone = -1;
+constexpr auto kDropWait = std::chrono::milliseconds(1'000);
+
 int64_t pages_of(const dht::Node& node) {
-  constexpr int64_t kFromStart = 0, kNone = -1;
   return node.is_directory() ? kFromStart : kNone;
 }
 
@@ -57,10 +61,37 @@ void KernelCaches::drop_pages_soon(const dht::NodePtr& node, int64_t start) {
   later_.run(std::chrono::milliseconds(0), [this, node, start] { invalidate(node, start); });
 }
 
-void KernelCaches::drop_all() {
+void KernelCaches::drop_all(uint16_t brick) {
   mount_.kept_opens->drop_all();
+  {
+    std::lock_guard lock(mutex_);
+    ++dropping_[brick];
+    ++drops_;
+  }
   advance_epoch();
-  mount_.volume->nodes().for_each([this](const dht::NodePtr& node) { invalidate(node, pages_of(*node)); });
+  std::vector<dht::NodePtr> files;
+  mount_.volume->nodes().for_each([&](const dht::NodePtr& node) {
+    invalidate(node, pages_of(*node));
+    if (node->type() == wire::ObjectType::kFile && node->location().brick == brick) files.push_back(node);
+  });
+  page_drops_.run(std::chrono::milliseconds(0), [this, brick, files = std::move(files)] {
+    for (const dht::NodePtr& file : files) invalidate(file, kFromStart);
+    {
+      std::lock_guard lock(mutex_);
+      --dropping_[brick];
+      --drops_;
+    }
+    dropped_.notify_all();
+  });
+}
+
+void KernelCaches::await_dropped_pages(uint16_t brick) {
+  if (drops_.load() == 0) return;
+  std::unique_lock lock(mutex_);
+  dropped_.wait_for(lock, kDropWait, [&] {
+    const auto at = dropping_.find(brick);
+    return at == dropping_.end() || at->second == 0;
+  });
 }
 
 }  // namespace voldfs::fuse

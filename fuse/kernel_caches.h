@@ -1,5 +1,10 @@
 #pragma once
 
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <unordered_map>
+
 #include "brick/base/unique_fd.h"
 #include "dht/later.h"
 #include "dht/volume.h"
@@ -24,7 +29,12 @@ class KernelCaches final : public dht::Caches {
 
   void drop_attributes(const dht::NodePtr& node) override;
   void drop_names(const Id& directory) override;
-  void drop_all() override;
+  // `brick`: whose word is void. Pages of its files go too, behind this call: the kernel ignores the answer to a GETATTR that an
+  // invalidation has overtaken (fs/fuse/inode.c, fuse_change_attributes), AUTO_INVAL_DATA with it, and the read that has asked would go on
+  // with old pages.
+  void drop_all(uint16_t brick) override;
+  // Before the answer to a GETATTR of a file there. Not for long: pages are locked by reads that wait for the brick.
+  void await_dropped_pages(uint16_t brick);
   // Of the file from there on, right after the reply under way: the kernel holds its pages locked until it has that, and a reply over
   // io_uring leaves only when the worker is done.
   void drop_pages_soon(const dht::NodePtr& node, int64_t start);
@@ -35,7 +45,12 @@ class KernelCaches final : public dht::Caches {
 
   const unique_fd device_;
   const Mount& mount_;
+  std::mutex mutex_;
+  std::condition_variable dropped_;
+  std::unordered_map<uint16_t, int> dropping_;  // guarded by mutex_: bricks whose files' pages are being dropped
+  std::atomic<int> drops_{0};                   // all of them, to look at without the lock
   dht::Later later_;
+  dht::Later page_drops_;                       // last: their threads use all of the above
 };
 
 }  // namespace voldfs::fuse

@@ -170,6 +170,7 @@ Result<void> Control::connect() {
     standing_.incarnation = welcome.incarnation;
     reclaim_due_ |= lost || restarted;
     lost_ |= lost;
+    if (lost || restarted) last_notification_ = 0;
     if (reclaim_due_) state_ = State::kReclaiming;
   }
   if (lost || restarted) {
@@ -252,7 +253,11 @@ void Control::deliver(const wire::Reply& message) {
     heartbeat_sent_ms_ = 0;
     return;
   }
-  if (op == wire::Op::kNotifyLock && notifications_.lock_granted) {
+  const bool is_new = message.header.sequence > last_notification_;
+  last_notification_ = std::max(last_notification_, message.header.sequence);
+  if (!is_new) {
+    // Acted upon already. A lock that was granted then may have been given back, and taken again.
+  } else if (op == wire::Op::kNotifyLock && notifications_.lock_granted) {
     if (const auto lock = message.body<wire::LockBody>()) notifications_.lock_granted(*lock);
   } else if (op == wire::Op::kNotifyRecall && notifications_.recall) {
     if (const auto recall = message.body<wire::RecallBody>()) notifications_.recall(*recall, message.name);

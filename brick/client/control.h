@@ -82,6 +82,7 @@ class Control {
 
   // The thread's own.
   std::unique_ptr<Connection> connection_;
+  uint64_t last_notification_ = 0;       // of this life of the brick: what comes again was not acknowledged in time
   bool reclaim_due_ = false, lost_ = false;  // since a brick was met that has forgotten something, until all is reclaimed
   int64_t heartbeat_sent_ms_ = 0;        // of the one that is not answered; 0: none
   int64_t next_heartbeat_ms_ = 0;

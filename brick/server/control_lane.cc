@@ -81,6 +81,7 @@ class ControlLane {
     if (request.op() == wire::Op::kAck) {
       const auto ack = request.as<wire::AckBody>();
       if (!ack) return refuse();
+      if (server_.faults.any.load() && server_.faults.dial(request.op()).error.load() != 0) return true;  // lost
       session_->notifications().acknowledge(ack->sequence);
       return true;
     }

@@ -72,9 +72,9 @@ int run(ServerState& server, const std::shared_ptr<Session>& session, const Oper
 
 // In its slot, so that it runs once however often it is sent.
 int run_in_slot(ServerState& server, const std::shared_ptr<Session>& session, const Operation& operation,
-                const wire::RequestView& request, std::vector<Payload>& payloads, wire::ReplyBuilder& reply) {
+                const wire::RequestView& request, uint64_t connection, std::vector<Payload>& payloads, wire::ReplyBuilder& reply) {
   const uint16_t slot = request.header.slot;
-  switch (session->enter(slot, request.header.sequence, operation.once)) {
+  switch (session->enter(slot, request.header.sequence, operation.once, connection)) {
     case Session::Entry::kBusy: return wire::kSlotBusy;
     case Session::Entry::kStale: return wire::kSlotStale;
     case Session::Entry::kReplay:
@@ -105,7 +105,7 @@ int run_in_slot(ServerState& server, const std::shared_ptr<Session>& session, co
 }
 
 int check_and_run(ServerState& server, const std::shared_ptr<Session>& session, const Operation* operation,
-                  const wire::RequestView& request, std::vector<Payload>& payloads, wire::ReplyBuilder& reply) {
+                  const wire::RequestView& request, uint64_t connection, std::vector<Payload>& payloads, wire::ReplyBuilder& reply) {
   if (operation == nullptr) return ENOSYS;
   if (!has_the_right_shape(*operation, request.header)) return EPROTO;
   if (!session) {
@@ -116,7 +116,7 @@ int check_and_run(ServerState& server, const std::shared_ptr<Session>& session, 
   if (request.header.session != session->id() || session->ended()) return wire::kSessionGone;
   if (request.header.slot >= session->slots()) return EPROTO;
   session->touch();
-  return run_in_slot(server, session, *operation, request, payloads, reply);
+  return run_in_slot(server, session, *operation, request, connection, payloads, reply);
 }
 
 }  // namespace
@@ -134,13 +134,13 @@ void complete_header(ServerState& server, const wire::RequestView& request, int 
 }
 
 bool dispatch(ServerState& server, const std::shared_ptr<Session>& session, const Operation* operation,
-              const wire::RequestView& request, std::span<std::byte> data_room, std::vector<Payload>& payloads,
-              wire::ReplyBuilder& reply) {
+              const wire::RequestView& request, uint64_t connection, std::span<std::byte> data_room,
+              std::vector<Payload>& payloads, wire::ReplyBuilder& reply) {
   const bool faulty = server.faults.any.load(std::memory_order_relaxed);
   if (faulty && spend(server.faults.dial(request.op()).cut_before)) return false;
   const int64_t begin_us = monotonic_us();
   reply.data_room = data_room;
-  const int status = check_and_run(server, session, operation, request, payloads, reply);
+  const int status = check_and_run(server, session, operation, request, connection, payloads, reply);
   complete_header(server, request, status, reply);
   if (!reply.data.empty()) reply.header.data_size = static_cast<uint32_t>(reply.data.size());
   server.metrics.operation(request.op())

@@ -15,7 +15,7 @@ namespace voldfs::server {
 // slow or frozen, and the buffers are everybody's. Any lane's thread.
 // False: close the connection instead of replying (a test's fault dial).
 bool dispatch(ServerState& server, const std::shared_ptr<Session>& session, const Operation* operation,
-              const wire::RequestView& request, std::span<std::byte> data_room, std::vector<Payload>& payloads,
+              const wire::RequestView& request, uint64_t connection, std::span<std::byte> data_room, std::vector<Payload>& payloads,
               wire::ReplyBuilder& reply);
 
 // Fills the header of a reply to `request`.

@@ -74,6 +74,7 @@ bool Lane::shake_hands(Stream& stream) {
     if (!taken) server_.metrics.connections_refused.fetch_add(1);
     complete_header(server_, request_, taken ? 0 : taken.error().code, reply);
     drop_request();
+    if (taken && handshake.done() && handshake.session()) connection_ = handshake.session()->number_connection();
     // Before the client hears that it is let in: what it is granted from then on must not be forgotten again.
     if (taken && handshake.done() && handshake.kind() == ConnectionKind::kControl && handshake.session()) {
       control_token_ = handshake.session()->notifications().attach();
@@ -110,7 +111,7 @@ void Lane::serve_requests(Stream& stream) {
     reply.name2.clear();
     reply.data.clear();
     reply.descriptor = -1;
-    if (!dispatch(server_, session_, operation, request_, data_room_, payloads_, reply)) return;
+    if (!dispatch(server_, session_, operation, request_, connection_, data_room_, payloads_, reply)) return;
     if (server_.killed.load(std::memory_order_relaxed)) return;
     drop_request();
     send_deadline_us_ = deadline_in(kSendMs);

@@ -57,6 +57,7 @@ class Lane {
 
   uint64_t control_token_ = 0;  // of Notifications::attach(), on a control connection
   std::shared_ptr<Session> session_;
+  uint64_t connection_ = 0;     // its number in the session
   std::array<std::byte, kLaneInput> input_;
   size_t received_ = 0;               // bytes in input_; the request under way begins at 0
   int64_t send_deadline_us_ = 0;      // of the reply under way

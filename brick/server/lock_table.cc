@@ -134,17 +134,31 @@ LockBody LockTable::test(const LockBody& request) const {
   return none;
 }
 
-Result<void> LockTable::cancel(uint64_t session, const LockBody& request) {
-  std::lock_guard lock(mutex_);
-  const File file = files_.find(request.object.id);
-  if (file == files_.end()) return fail(ENOENT);
-  auto& waiting = file->second.waiting();
-  const auto waiter = std::find_if(waiting.begin(), waiting.end(), [&](const HeldLock& wait) {
-    return wait.session == session && wait.lock.ticket == request.ticket;
-  });
-  if (waiter == waiting.end()) return fail(ENOENT);
-  dequeue(file->second, waiter);
-  forget_if_empty(file);
+Result<void> LockTable::cancel(uint64_t session, const LockBody& request, bool held_too) {
+  std::vector<Ended> ended;
+  {
+    std::lock_guard lock(mutex_);
+    const File file = files_.find(request.object.id);
+    if (file == files_.end()) return fail(ENOENT);
+    const auto is_meant = [&](const HeldLock& each) {
+      return each.session == session && each.lock.ticket == request.ticket && same_owner(each.lock, request);
+    };
+    auto& waiting = file->second.waiting();
+    const auto waiter = std::find_if(waiting.begin(), waiting.end(), is_meant);
+    if (waiter != waiting.end()) {
+      dequeue(file->second, waiter);
+    } else {
+      const size_t dropped = file->second.drop_held([&](const HeldLock& held) {
+        if (!held_too || !is_meant(held)) return false;
+        count(session, -1);
+        return true;
+      });
+      if (dropped == 0) return fail(ENOENT);
+      wake(file->second, ended);
+    }
+    forget_if_empty(file);
+  }
+  tell(ended);
   return {};
 }
 

@@ -29,8 +29,9 @@ class LockTable {
   Result<void> lock(uint64_t session, const wire::LockBody& request, bool wait, wire::LockBody* conflicting);
   // F_GETLK: what would be in the way, or a body of type kUnlock.
   wire::LockBody test(const wire::LockBody& request) const;
-  // ENOENT: no such wait (any more).
-  Result<void> cancel(uint64_t session, const wire::LockBody& request);
+  // The wait of this ticket. `held_too`: or what it has come to hold, if no later request of the owner has touched that. ENOENT: there is
+  // no such thing (any more).
+  Result<void> cancel(uint64_t session, const wire::LockBody& request, bool held_too = false);
   // Everything of the owner on the file.
   void drop(const wire::LockBody& request);
   void drop_session(uint64_t session);

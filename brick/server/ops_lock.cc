@@ -11,7 +11,7 @@ namespace voldfs::server {
 
 namespace {
 
-constexpr uint32_t kWait = 1, kTest = 2;
+constexpr uint32_t kWait = 1, kTest = 2, kHeldToo = 4;
 
 Result<wire::LockBody> lock_body(Call& call) {
   auto body = call.request.as<wire::LockBody>();
@@ -27,7 +27,7 @@ Result<wire::LockBody> lock_body(Call& call) {
 Result<void> check_lock(const wire::LockBody& body) {
   const auto kind = static_cast<uint16_t>(body.kind);
   const auto type = static_cast<uint16_t>(body.type);
-  if (kind < 1 || kind > 3 || type > 2 || (body.flags & ~(kWait | kTest)) != 0) return fail(EINVAL);
+  if (kind < 1 || kind > 3 || type > 2 || (body.flags & ~(kWait | kTest | kHeldToo)) != 0) return fail(EINVAL);
   if (body.start > body.end || body.end > std::numeric_limits<int64_t>::max()) return fail(EINVAL);
   return {};
 }
@@ -52,7 +52,7 @@ Result<void> op_lock(Call& call) {
 Result<void> op_lock_cancel(Call& call) {
   const auto body = lock_body(call);
   if (!body) return fail(body.error());
-  return call.locks.cancel(call.session_id, *body);
+  return call.locks.cancel(call.session_id, *body, (body->flags & kHeldToo) != 0);
 }
 
 Result<void> op_lock_waits(Call& call) {

@@ -26,15 +26,16 @@ void Session::end() {
   notifications_.wake();
 }
 
-Session::Entry Session::enter(uint32_t slot, uint64_t sequence, bool once) {
+Session::Entry Session::enter(uint32_t slot, uint64_t sequence, bool once, uint64_t connection) {
   Slot& own = slots_[slot];
   std::unique_lock lock(own.mutex);
-  if (sequence < own.newest) return Entry::kStale;
+  if (sequence < own.newest || connection < own.connection) return Entry::kStale;
+  own.connection = connection;
   if (own.running &&
       !own.left.wait_for(lock, std::chrono::milliseconds(kSlotWaitMs), [&own] { return !own.running; })) {
     return Entry::kBusy;
   }
-  if (sequence < own.newest) return Entry::kStale;
+  if (sequence < own.newest || connection < own.connection) return Entry::kStale;
   if (once && file_->state(slot) == SlotState::kDone && file_->sequence(slot) == sequence) return Entry::kReplay;
   own.newest = sequence;
   own.running = true;

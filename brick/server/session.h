@@ -43,7 +43,11 @@ class Session {
   enum class Entry { kRun, kReplay, kBusy, kStale };
   // kRun: leave() must follow, after finish() or forget() if `once`. Waits up to kSlotWaitMs for the slot's running
   // request. REQUIRES: slot < slots()
-  Entry enter(uint32_t slot, uint64_t sequence, bool once);
+  // `connection`: its number. kStale also if the slot has been used over a newer one since: a client sends a slot's requests over one
+  // connection, and over another when that is lost; what still comes over the lost one was sent again long ago.
+  Entry enter(uint32_t slot, uint64_t sequence, bool once, uint64_t connection);
+  // For a connection that joins, before its client hears that it has: higher than those of all before it.
+  uint64_t number_connection() { return ++last_connection_; }
   void leave(uint32_t slot);
   SlotFile& file() { return *file_; }
 
@@ -70,8 +74,10 @@ class Session {
     std::condition_variable left;
     bool running = false;    // guarded by mutex
     uint64_t newest = 0;     // guarded by mutex: the highest sequence that has entered
+    uint64_t connection = 0; // guarded by mutex: the newest that it was used over
   };
 
+  std::atomic<uint64_t> last_connection_{0};
   const std::unique_ptr<SlotFile> file_;
   const uint64_t id_;
   const Id client_;

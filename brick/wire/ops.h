@@ -322,7 +322,7 @@ struct LockBody {
   LockType type;
   uint32_t pid;
   uint32_t open;
-  uint32_t flags;           // 1: wait; 2: F_GETLK alone
+  uint32_t flags;           // 1: wait; 2: F_GETLK alone; 4: kLockCancel, also what is held
 };
 static_assert(sizeof(LockBody) == 128);
 

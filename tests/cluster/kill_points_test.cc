@@ -16,8 +16,6 @@
 
 // Every operation of several steps, killed at each of them: the client, the brick that is asked, or both. What is seen then is the
 // old tree or the new one, never anything else; and nothing is wrong on the bricks.
-//
-// By hand alone until all of them have been seen to pass: VOLDFS_KILL_POINTS=1 tests/cluster_tests --gtest_filter='*KillPoints*'
 namespace voldfs::test {
 namespace {
 
@@ -270,10 +268,6 @@ using Point = std::tuple<size_t, Death>;
 
 class KillPointsFaultSlow : public testing::TestWithParam<Point> {
  protected:
-  void SetUp() override {
-    if (!std::getenv("VOLDFS_KILL_POINTS")) GTEST_SKIP() << "by hand alone, see above";
-  }
-
   // One run, with the death at this request. True: the operation needed no more requests.
   bool run_once(int at) {
     SCOPED_TRACE("request " + std::to_string(at));

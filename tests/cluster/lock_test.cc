@@ -140,5 +140,27 @@ TEST_F(LocksFault, Reclaim_ConnectionsCutInIt_LockIsKept) {
   EXPECT_EQ(b_.lock(wire::LockType::kWrite), EAGAIN);
 }
 
+// A grant whose acknowledgement was lost is told once more: the lock has been given back by then, and taken again.
+TEST_F(LocksFault, Grant_ToldTwice_LaterLockIsKept) {
+  ASSERT_EQ(b_.lock(wire::LockType::kWrite), 0);
+  server::Faults& faults = cluster_.brick(1).faults();
+  faults.dial(wire::Op::kAck).error = EIO;  // is lost
+  faults.any = true;
+  std::promise<int> granted;
+  a_.ask(wire::LockType::kWrite, true, [&granted](int error) { granted.set_value(error); });
+  ASSERT_EQ(b_.lock(wire::LockType::kUnlock), 0);
+  ASSERT_EQ(granted.get_future().get(), 0);
+  ASSERT_EQ(a_.lock(wire::LockType::kUnlock), 0);
+  cluster_.brick(1).cut_connections();
+  faults.dial(wire::Op::kAck).error = 0;
+  // Another wait's end comes behind it, over the same connection.
+  std::promise<int> again;
+  ASSERT_EQ(b_.lock(wire::LockType::kWrite), 0);
+  a_.ask(wire::LockType::kWrite, true, [&again](int error) { again.set_value(error); });
+  ASSERT_EQ(b_.lock(wire::LockType::kUnlock), 0);
+  ASSERT_EQ(again.get_future().get(), 0);
+  EXPECT_FALSE(wait_until(500, [&] { return b_.lock(wire::LockType::kWrite) == 0; }));  // later than a lock would be given back
+}
+
 }  // namespace
 }  // namespace voldfs::test
