@@ -46,6 +46,8 @@ class OpenFile final : public Reclaimable, public std::enable_shared_from_this<O
                           const Grant& grant, uint32_t flags, const Caller& opener, unique_fd descriptor);
   ~OpenFile() override;
 
+  // In this process no other open has had it, or will.
+  uint64_t id() const { return id_; }
   const NodePtr& node() const { return node_; }
   uint16_t brick() const { return brick_; }
   uint32_t number() const { return number_.load(std::memory_order_relaxed); }
@@ -75,6 +77,8 @@ class OpenFile final : public Reclaimable, public std::enable_shared_from_this<O
   OpenFile(Volume::Impl& volume, const NodePtr& node, uint16_t brick, const wire::EntryBody& entry, const Grant& grant,
            uint32_t flags, const Caller& opener, unique_fd descriptor);
 
+  inline static std::atomic<uint64_t> last_id_ = 0;
+  const uint64_t id_ = last_id_.fetch_add(1) + 1;
   Volume::Impl& volume_;
   const NodePtr node_;
   const uint16_t brick_;

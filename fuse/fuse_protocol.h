@@ -29,7 +29,13 @@ struct OutHeader {           // struct fuse_out_header
 static_assert(sizeof(OutHeader) == 16);
 
 inline constexpr uint32_t kOpSetxattr = 21;
+inline constexpr uint32_t kOpInterrupt = 36;
 inline constexpr uint32_t kOpStatx = 52;
+
+struct InterruptIn {         // struct fuse_interrupt_in
+  uint64_t unique;           // of the request
+};
+static_assert(sizeof(InterruptIn) == 8);
 
 inline constexpr size_t kWriteHeaderSize = 80;   // InHeader and struct fuse_write_in, before the data
 inline constexpr size_t kReadBufferMin = 8192;   // FUSE_MIN_READ_BUFFER

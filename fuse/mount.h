@@ -8,6 +8,7 @@
 #include "dht/volume.h"
 #include "fuse/backing_files.h"
 #include "fuse/fresh_creates.h"
+#include "fuse/interrupts.h"
 #include "fuse/kept_opens.h"
 #include "fuse/kernel_caches.h"
 #include "fuse/mount_metrics.h"
@@ -41,6 +42,7 @@ struct Mount {
   bool kernel_passes_through = false, over_io_uring = false;  // agreed upon by INIT
   std::unique_ptr<BackingFiles> backings;  // null: no passthrough
   FreshCreates fresh_creates;
+  Interrupts interrupts;
   RequestCounts requests;
   MountMetrics metrics;             // changes all the time
 };

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "dht/open_file.h"
 #include "fuse/operations.h"
 #include "fuse/reply.h"
 #include "fuse/transport.h"
@@ -32,12 +33,6 @@ dht::Volume::LockRequest lock_request(const fuse_file_info& info, const struct f
   return out;
 }
 
-// libfuse calls this under the request's lock, and perhaps while the request is being answered: so it gets a ticket,
-// which may be over, and no pointer.
-void interrupt(fuse_req_t handle, void* ticket) {
-  static_cast<Mount*>(fuse_req_userdata(handle))->volume->cancel_lock(reinterpret_cast<uint64_t>(ticket));
-}
-
 }  // namespace
 
 Result<void> getlk(Request& request, fuse_ino_t, fuse_file_info* info, struct flock* lock) {
@@ -63,12 +58,15 @@ Result<void> take_lock(Request& request, const dht::OpenFilePtr& file, const dht
   dht::Caller caller = request.caller();
   caller.interrupted = nullptr;  // the request's flag does not outlive its worker's turn
   const uint64_t ticket = volume.next_ticket();
-  const fuse_req_t handle = request.release();
-  fuse_req_interrupt_func(handle, interrupt, reinterpret_cast<void*>(ticket));
-  volume.lock(file, lock, wait, caller, ticket, [handle, channel = ReplyChannel::current()](int error) {
-    ReplyChannel reply_through(channel);
-    fuse_reply_err(handle, error ? to_errno(Error(error)) : 0);
-  });
+  bool interrupted = false;
+  const fuse_req_t handle = request.park(ticket, interrupted);
+  volume.lock(file, lock, wait, caller, ticket,
+              [handle, channel = ReplyChannel::current(), &interrupts = request.mount().interrupts, unique = request.unique()](int error) {
+                interrupts.end(unique);
+                ReplyChannel reply_through(channel);
+                fuse_reply_err(handle, error ? to_errno(Error(error)) : 0);
+              });
+  if (interrupted) volume.cancel_lock(ticket);
   return {};
 }
 
@@ -81,7 +79,9 @@ Result<void> setlk(Request& request, fuse_ino_t, fuse_file_info* info, struct fl
 Result<void> flock(Request& request, fuse_ino_t, fuse_file_info* info, int operation) {
   dht::Volume::LockRequest lock{};
   lock.kind = wire::LockKind::kFlock;
-  lock.owner = info->lock_owner;
+  // The open itself. The kernel's number of it is the address of its structure, which the next open may have before we are told of the
+  // close.
+  lock.owner = open_file(info)->id();
   lock.start = 0, lock.end = kEnd;
   lock.pid = request.caller().pid;
   switch (operation & ~LOCK_NB) {

@@ -111,7 +111,8 @@ Result<void> release(Request& request, fuse_ino_t, fuse_file_info* info) {
   std::unique_ptr<FileHandle> handle(file_handle(info));
   dht::Caller caller = request.caller();
   caller.interrupted = nullptr;
-  if (info->flock_release) request.volume().drop_locks(handle->file, wire::LockKind::kFlock, info->lock_owner, caller);
+  // What was locked through this open, and not by `lock_owner`: that is the address of the kernel's open file, which a later one may
+  // have by now.
   request.volume().drop_locks_of_open(handle->file, caller);
   if (!request.mount().kept_opens->keep(handle, caller)) request.release(*handle, caller);
   return request.reply_ok();

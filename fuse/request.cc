@@ -8,18 +8,15 @@
 namespace voldfs::fuse {
 
 Request::Request(fuse_req_t request) : request_(request), mount_(*static_cast<Mount*>(fuse_req_userdata(request))) {
-  fuse_req_interrupt_func(
-      request_, [](fuse_req_t, void* interrupted) { *static_cast<std::atomic<bool>*>(interrupted) = true; }, &interrupted_);
+  mount_.interrupts.begin(unique_, interrupted_);
 }
 
 Request::~Request() {
   if (request_) static_cast<void>(reply_error(Error(EIO)));
 }
 
-// libfuse calls the interrupt function under the request's lock, which this takes: no call comes later, and the
-// flag may go.
 fuse_req_t Request::finish() {
-  fuse_req_interrupt_func(request_, nullptr, nullptr);
+  mount_.interrupts.end(unique_);
   return std::exchange(request_, nullptr);
 }
 
@@ -28,7 +25,10 @@ void Request::release(FileHandle& handle, const dht::Caller& who) {
   volume().release(handle.file, who);
 }
 
-fuse_req_t Request::release() { return finish(); }
+fuse_req_t Request::park(uint64_t ticket, bool& interrupted) {
+  interrupted = !mount_.interrupts.park(unique_, ticket, caller().pid);
+  return std::exchange(request_, nullptr);
+}
 
 dht::NodePtr Request::node(fuse_ino_t number) const {
   if (number == FUSE_ROOT_ID) return mount_.root;

@@ -73,8 +73,10 @@ class Request {
   // Without validity, which the moment of the reply decides.
   fuse_entry_param entry_param(const dht::Entry& entry) const;
   bool is_replied() const { return request_ == nullptr; }
-  // libfuse's request, for a reply by somebody else, later; this one is done with it.
-  fuse_req_t release();
+  // libfuse's request, for a reply by somebody else, later, after Interrupts::end(unique()); this one is done with it. `ticket`: what an
+  // INTERRUPT is told as from here on. `interrupted`: one has come before.
+  fuse_req_t park(uint64_t ticket, bool& interrupted);
+  uint64_t unique() const { return unique_; }
   fuse_req_t handle() const { return request_; }
 
   // Set by the session before libfuse decodes a request.
@@ -84,6 +86,7 @@ class Request {
   fuse_req_t finish();
 
   fuse_req_t request_;
+  const uint64_t unique_ = raw->unique;
   Mount& mount_;
   std::atomic<bool> interrupted_ = false;
   std::optional<dht::Changing> changing_[2];

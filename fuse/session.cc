@@ -85,6 +85,7 @@ Session::Session(Mount& mount, unique_fd device)
 
 Session::~Session() {
   wait(0);
+  mount_.interrupts.stop();
   if (mount_.kept_opens) mount_.kept_opens->close_all();
   if (session_) fuse_session_destroy(session_);
 }
@@ -155,6 +156,7 @@ Explained<void> Session::serve_caches() {
 // Once INIT has accepted it, the kernel holds everything back until each queue has an entry.
 Result<void> Session::start_workers() {
   if (ring_offered_) {
+    mount_.interrupts.look_after_parked([this](uint64_t ticket) { mount_.volume->cancel_lock(ticket); });
     const unsigned cpus = possible_cpus();
     for (unsigned cpu = 0; cpu < cpus; ++cpu) {
       queues_.push_back(std::make_unique<Queue>(transport_.device(), cpu, [this](std::span<std::byte> request) { process(request); }));
@@ -176,6 +178,11 @@ void Session::process(std::span<std::byte> request) {
   mount_.requests.add(header.opcode);
   if (header.opcode == protocol::kOpStatx && request.size() >= sizeof header + sizeof(protocol::StatxIn)) {
     process_statx(header, *reinterpret_cast<const protocol::StatxIn*>(&header + 1));
+    return;
+  }
+  if (header.opcode == protocol::kOpInterrupt && request.size() >= sizeof header + sizeof(protocol::InterruptIn)) {
+    const auto& interrupt = *reinterpret_cast<const protocol::InterruptIn*>(&header + 1);
+    if (const uint64_t ticket = mount_.interrupts.interrupt(interrupt.unique); ticket != 0) mount_.volume->cancel_lock(ticket);
     return;
   }
   fuse_buf buffer{};

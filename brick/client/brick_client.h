@@ -63,6 +63,9 @@ struct Caller {
   bool takes_descriptor = false;
 };
 
+// A signal is about to interrupt what the thread waits in; true also when it has gone.
+bool has_signal(uint32_t thread);
+
 class BrickClient;
 
 // A request on its way. send() starts it, wait() ends it; requests to several bricks are sent first and

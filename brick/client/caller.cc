@@ -48,6 +48,11 @@ bool is_being_killed(uint32_t thread) {
 
 }  // namespace
 
+bool has_signal(uint32_t thread) {
+  Signals signals;
+  return !read_signals(thread, signals) || (signals.pending & ~signals.blocked & ~signals.ignored) != 0;
+}
+
 bool Caller::gives_up() const {
   if (interrupted == nullptr || !interrupted->load(std::memory_order_relaxed)) return false;
   return !only_if_killed || (pid != 0 && is_being_killed(pid));

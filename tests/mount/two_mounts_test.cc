@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -91,6 +92,41 @@ TEST_P(TwoMounts, WaitForLock_Signal_EndsWithEintr) {
   EXPECT_EQ(waiter.wait(300), -1);
   waiter.signal(SIGUSR1);
   EXPECT_EQ(waiter.wait(kDeadlineMs), 0) << volume_.logs();
+}
+
+// So soon after the wait has begun that the kernel's INTERRUPT may overtake it.
+TEST_P(TwoMounts, WaitsForLock_SignalsAllTheTime_EachEndsWithEintr) {
+  const int a = ::open((a_ + "/f").c_str(), O_CREAT | O_RDWR, 0600), b = ::open((b_ + "/f").c_str(), O_RDWR);
+  auto lock = whole(F_WRLCK);
+  ASSERT_EQ(::fcntl(a, F_SETLK, &lock), 0);
+  Child waiter([&] {
+    struct sigaction action{};
+    action.sa_handler = [](int) {};
+    ::sigaction(SIGALRM, &action, nullptr);
+    for (int i = 0; i < 100; i++) {
+      auto wanted = whole(F_WRLCK);
+      // Where the first signal comes before the wait, the next one ends it; where it is lost, none does, for the kernel asks once.
+      const itimerval soon{{0, 2'000}, {0, 1 + i % 150}};  // us
+      ::setitimer(ITIMER_REAL, &soon, nullptr);
+      if (::fcntl(b, F_SETLKW, &wanted) == 0) return 1;
+      if (errno != EINTR) return 2;
+    }
+    return 0;
+  });
+  EXPECT_EQ(waiter.wait(kDeadlineMs), 0) << volume_.logs();
+}
+
+TEST_P(TwoMounts, FlockAfterReopen_OldCloseTakesNothingAway) {
+  for (int i = 0; i < 200; i++) {
+    int a = ::open((a_ + "/f").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    ASSERT_EQ(::flock(a, LOCK_SH), 0);
+    ::close(a);
+    a = ::open((a_ + "/f").c_str(), O_RDWR | O_CLOEXEC);  // and the kernel tells of the close only now
+    ASSERT_EQ(::flock(a, LOCK_EX), 0);
+    const int b = ::open((b_ + "/f").c_str(), O_RDWR | O_CLOEXEC);
+    EXPECT_EQ(::flock(b, LOCK_EX | LOCK_NB), -1) << i;
+    ::close(b), ::close(a);
+  }
 }
 
 TEST_P(TwoMounts, CycleOfWaits_OverFilesOfAllBricks_IsEdeadlk) {
