@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "brick/base/clock.h"
 #include "brick/base/id.h"
 #include "brick/wire/types.h"
 #include "dht/grant.h"
@@ -144,6 +145,10 @@ class Node : public std::enable_shared_from_this<Node> {
   // Changes of the directory by this mount that the kernel has not heard the end of (Changing).
   std::atomic<int> changing = 0;
 
+  // Files: a close(2) through this mount has just begun, whose end the kernel may still have to tell of.
+  void note_close() { closed_ms_.store(boottime_ms(), std::memory_order_relaxed); }
+  bool was_closed_lately() const { return boottime_ms() - closed_ms_.load(std::memory_order_relaxed) < kCloseTakes_ms; }
+
   // Files: while the grant holds there is no security.capability, which the kernel asks for before it writes.
   void note_no_capability(const Grant& grant);
   Grant no_capability() const;
@@ -152,6 +157,8 @@ class Node : public std::enable_shared_from_this<Node> {
   uint64_t kernel_lookups = 0;
 
  private:
+  static constexpr int64_t kCloseTakes_ms = 100;
+  std::atomic<int64_t> closed_ms_ = -kCloseTakes_ms;
   const Id id_;
   const wire::ObjectType type_;
   mutable std::mutex mutex_;

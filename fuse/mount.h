@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "dht/later.h"
 #include "dht/volume.h"
 #include "fuse/backing_files.h"
 #include "fuse/fresh_creates.h"
@@ -41,6 +42,7 @@ struct Mount {
   fuse_session* session = nullptr;  // for notifications
   bool kernel_passes_through = false, over_io_uring = false;  // agreed upon by INIT
   std::unique_ptr<BackingFiles> backings;  // null: no passthrough
+  dht::Later later;
   FreshCreates fresh_creates;
   Interrupts interrupts;
   RequestCounts requests;

@@ -1,6 +1,9 @@
 #include <sys/file.h>
 
+#include <chrono>
 #include <limits>
+#include <memory>
+#include <utility>
 
 #include "dht/open_file.h"
 #include "fuse/operations.h"
@@ -72,6 +75,56 @@ Result<void> take_lock(Request& request, const dht::OpenFilePtr& file, const dht
 
 }  // namespace
 
+namespace {
+
+// flock(2) that does not wait. The kernel tells of a close after close(2) has returned, so a lock may still be there whose holder is
+// gone: shortly after a close(2) of the file a refusal is asked for again.
+class FlockTry : public std::enable_shared_from_this<FlockTry> {
+ public:
+  FlockTry(Request& request, dht::OpenFilePtr file, const dht::Volume::LockRequest& lock)
+      : mount_(request.mount()), file_(std::move(file)), lock_(lock), caller_(request.caller()), unique_(request.unique()) {
+    caller_.interrupted = nullptr;
+  }
+  void begin(Request& request) {
+    bool interrupted = false;
+    ticket_ = mount_.volume->next_ticket();
+    handle_ = request.park(ticket_, interrupted);
+    ask();
+  }
+
+ private:
+  static constexpr int kTriesMax = 20;
+  static constexpr std::chrono::milliseconds kPause{1};
+
+  void ask() {
+    mount_.volume->lock(file_, lock_, false, caller_, ticket_, [self = shared_from_this()](int error) { self->answered(error); });
+  }
+  void answered(int error) {
+    if (error == EAGAIN && ++tries_ < kTriesMax && file_->node()->was_closed_lately()) {
+      mount_.later.run(kPause, [self = shared_from_this()] {
+        self->ticket_ = self->mount_.volume->next_ticket();
+        self->ask();
+      });
+      return;
+    }
+    mount_.interrupts.end(unique_);
+    ReplyChannel reply_through(channel_);
+    fuse_reply_err(handle_, error ? to_errno(Error(error)) : 0);
+  }
+
+  Mount& mount_;
+  const dht::OpenFilePtr file_;
+  const dht::Volume::LockRequest lock_;
+  dht::Caller caller_;
+  const uint64_t unique_;
+  const std::shared_ptr<Channel> channel_ = ReplyChannel::current();
+  fuse_req_t handle_ = nullptr;
+  uint64_t ticket_ = 0;
+  int tries_ = 0;
+};
+
+}  // namespace
+
 Result<void> setlk(Request& request, fuse_ino_t, fuse_file_info* info, struct flock* lock, int wait) {
   return take_lock(request, open_file(info), lock_request(*info, *lock), wait != 0);
 }
@@ -90,7 +143,9 @@ Result<void> flock(Request& request, fuse_ino_t, fuse_file_info* info, int opera
     case LOCK_UN: lock.type = wire::LockType::kUnlock; break;
     default: return fail(EINVAL);
   }
-  return take_lock(request, open_file(info), lock, !(operation & LOCK_NB));
+  if (!(operation & LOCK_NB)) return take_lock(request, open_file(info), lock, true);
+  std::make_shared<FlockTry>(request, open_file(info), lock)->begin(request);
+  return {};
 }
 
 }  // namespace voldfs::fuse

@@ -101,6 +101,7 @@ Result<void> tmpfile(Request& request, fuse_ino_t parent, mode_t mode, fuse_file
 // writes is told.
 Result<void> flush(Request& request, fuse_ino_t, fuse_file_info* info) {
   const dht::OpenFilePtr file = open_file(info);
+  file->node()->note_close();
   request.volume().drop_locks(file, wire::LockKind::kPosix, info->lock_owner, request.caller());
   if (const auto safe = request.volume().flush(file); !safe) return safe;
   return request.reply_ok();

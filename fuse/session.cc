@@ -86,6 +86,7 @@ Session::Session(Mount& mount, unique_fd device)
 Session::~Session() {
   wait(0);
   mount_.interrupts.stop();
+  mount_.later.stop();
   if (mount_.kept_opens) mount_.kept_opens->close_all();
   if (session_) fuse_session_destroy(session_);
 }

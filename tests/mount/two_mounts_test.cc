@@ -129,6 +129,14 @@ TEST_P(TwoMounts, FlockAfterReopen_OldCloseTakesNothingAway) {
   }
 }
 
+TEST_P(TwoMounts, FlockWithoutWaiting_AfterTheHoldersClose_IsGranted) {
+  for (int i = 0; i < 200; i++) {
+    const int fd = ::open((a_ + "/f").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    ASSERT_EQ(::flock(fd, LOCK_EX | LOCK_NB), 0) << i << " " << std::strerror(errno);
+    ::close(fd);
+  }
+}
+
 TEST_P(TwoMounts, CycleOfWaits_OverFilesOfAllBricks_IsEdeadlk) {
   // Enough pairs that some lie on different bricks.
   for (int i = 0; i < 4; i++) {
