@@ -76,7 +76,7 @@ void LookAhead::fetch(const NodePtr& dir) {
   const uint16_t home = dir->record().home;
   Caller nobody;
   nobody.only_if_up = true;
-  if (!fetch_brick(dir, home, grants) || !volume_.fetch_record(dir, nobody)) return;
+  if (!fetch_brick(dir, home, grants) || !volume_.home_record(dir, nobody)) return;
   const std::vector<uint16_t> set = volume_.set_of(dir);
   if (set.front() != home) return;
   for (const uint16_t ordinal : std::span(set).subspan(1))

@@ -5,6 +5,7 @@
 namespace voldfs::fuse {
 
 void FreshCreates::note(uint32_t thread, const dht::Entry& made) {
+  if (thread == 0) return;
   Slot& slot = slots_[thread % slots_.size()];
   std::lock_guard lock(slot.mutex);
   slot.file = made.node->id(), slot.thread = thread, slot.attr = made.attr;

@@ -14,7 +14,7 @@ namespace voldfs::fuse {
 // it. It is the thread's next request about the file; any later one is asked of the brick. Any thread.
 class FreshCreates {
  public:
-  // Before the reply to the CREATE.
+  // Before the reply to the CREATE. Of a thread without a number here (0, of another PID namespace) nothing is noted: it is not one's own.
   void note(uint32_t thread, const dht::Entry& made);
   // Once; empty: it is not that request.
   std::optional<wire::Attr> take(uint32_t thread, const dht::Node& node);

@@ -63,7 +63,8 @@ struct Caller {
   bool takes_descriptor = false;
 };
 
-// A signal is about to interrupt what the thread waits in; true also when it has gone.
+// A signal is about to interrupt what the thread waits in. False also where nothing can be told: without /proc, or of a thread in a PID
+// namespace that is not ours (0).
 bool has_signal(uint32_t thread);
 
 class BrickClient;

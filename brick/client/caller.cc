@@ -50,7 +50,7 @@ bool is_being_killed(uint32_t thread) {
 
 bool has_signal(uint32_t thread) {
   Signals signals;
-  return !read_signals(thread, signals) || (signals.pending & ~signals.blocked & ~signals.ignored) != 0;
+  return thread != 0 && read_signals(thread, signals) && (signals.pending & ~signals.blocked & ~signals.ignored) != 0;
 }
 
 bool Caller::gives_up() const {

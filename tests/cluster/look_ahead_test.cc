@@ -2,11 +2,9 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-#include <chrono>
-#include <thread>
-
 #include "dht/look_ahead.h"
 #include "tests/lib/cluster.h"
+#include "tests/lib/mount.h"
 
 // Lookups of a directory's files one by one: pages of it are fetched ahead, and what others and this mount change meanwhile is seen.
 namespace voldfs::test {
@@ -44,10 +42,7 @@ class LookAhead : public testing::Test {
   int look_until_ahead() {
     constexpr int kLooked = 100;
     for (int i = kFiles - 1; i >= kFiles - kLooked; --i) EXPECT_EQ(code(lookup(i)), 0) << i;
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kDeadlineMs);
-    while (volume_->impl().look_ahead->size() < kFiles - kLooked && std::chrono::steady_clock::now() < deadline)
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    EXPECT_GE(volume_->impl().look_ahead->size(), static_cast<size_t>(kFiles - kLooked));
+    EXPECT_TRUE(wait_until(kDeadlineMs, [&] { return volume_->impl().look_ahead->size() >= kFiles - kLooked; }));
     return kFiles - kLooked;
   }
 
@@ -73,9 +68,7 @@ TEST_F(LookAhead, NamesThatWereNotListed_AreMissingUntilSomebodyMakesThem) {
     EXPECT_EQ(code(volume_->lookup(dir_, missing, kRoot)), ENOENT) << missing;
     return requests.count();
   };
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(kDeadlineMs);
-  while (costs("missing") != 0 && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  EXPECT_EQ(costs("missing"), 0);
+  EXPECT_TRUE(wait_until(kDeadlineMs, [&] { return costs("missing") == 0; }));
   for (dht::Volume* maker : {volume_.get(), other_.get()}) {
     for (uint16_t ordinal : {1, 2}) {
       const std::string made = cluster_.name_at(ordinal, dir_, maker == other_.get() ? "other" : "own");

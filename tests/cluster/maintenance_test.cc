@@ -12,6 +12,7 @@
 #include "dht/maintenance.h"
 #include "tests/lib/check.h"
 #include "tests/lib/cluster.h"
+#include "tests/lib/mount.h"
 
 // What is left behind by clients that die and by hosts that go down, and who puts it right.
 namespace voldfs::test {
@@ -22,15 +23,6 @@ const dht::Caller kRoot{};
 constexpr int kDeadlineMs = 10'000;
 
 int code(const auto& result) { return result ? 0 : result.error().code; }
-
-bool wait_until(int deadline_ms, const std::function<bool()>& condition) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(deadline_ms);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  return true;
-}
 
 class MaintenanceFault : public testing::Test {
  protected:

@@ -261,10 +261,7 @@ void Calls::as(uid_t uid, std::initializer_list<gid_t> groups, const std::functi
     ::_exit(0);
   }
   ::close(ends[1]);
-  std::string text;
-  char part[4096];
-  for (ssize_t size; (size = ::read(ends[0], part, sizeof part)) > 0;)
-    text.append(part, static_cast<size_t>(size));
+  const std::string text = read_to_the_end(ends[0]);
   ::close(ends[0]);
   int status = 0;
   ::waitpid(child, &status, 0);
@@ -296,6 +293,41 @@ void Calls::times(std::string_view what, std::initializer_list<std::string_view>
               changed.empty() ? "kept" : changed.substr(1));
     i++;
   }
+}
+
+std::string file_of(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY);
+  if (fd < 0) return "errno " + std::to_string(errno);
+  std::string out(1 << 16, 0);
+  const ssize_t size = ::read(fd, out.data(), out.size());
+  ::close(fd);
+  return size < 0 ? "errno " + std::to_string(errno) : out.substr(0, static_cast<size_t>(size));
+}
+
+void make_file(const std::string& path, const std::string& text, mode_t mode) {
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, mode);
+  if (fd >= 0 && ::write(fd, text.data(), text.size()) < 0) std::perror("write");
+  ::close(fd);
+}
+
+std::string listing(const std::string& path) {
+  std::set<std::string> names;
+  DIR* const dir = ::opendir(path.c_str());
+  if (!dir) return "errno " + std::to_string(errno);
+  while (const dirent* entry = ::readdir(dir))
+    if (!names.insert(entry->d_name).second) names.insert(std::string(entry->d_name) + " TWICE");
+  ::closedir(dir);
+  std::string out;
+  for (const std::string& name : names) out += name + " ";
+  return out;
+}
+
+std::string read_to_the_end(int fd) {
+  std::string text;
+  char part[4096];
+  for (ssize_t size; (size = ::read(fd, part, sizeof part)) > 0;)
+    text.append(part, static_cast<size_t>(size));
+  return text;
 }
 
 }  // namespace voldfs::test

@@ -71,8 +71,16 @@ class Calls {
 inline constexpr char kTypes[] = {'f', 'd', 's', 'p', 'c', 'b', 'k'};
 const char* type_name(char type);
 
+// Content, up to 64 KiB; "errno N": there is none.
+std::string file_of(const std::string& path);
+void make_file(const std::string& path, const std::string& text = "x", mode_t mode = 0644);
+// Names in order; one that is listed twice says so.
+std::string listing(const std::string& path);
+// Until the other end is closed.
+std::string read_to_the_end(int fd);
+
 // parity_paths.cc, parity_permissions.cc, ...; run by parity_test.cc.
 extern const std::vector<ParityCase> kPathCases, kPermissionCases, kStickyCases, kTimeCases, kOpenCases,
-    kRenameCases, kXattrCases;
+    kRenameCases, kXattrCases, kContentCases;
 
 }  // namespace voldfs::test

@@ -28,33 +28,6 @@ namespace voldfs::test {
 
 namespace {
 
-std::string file_of(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY);
-  if (fd < 0) return "errno " + std::to_string(errno);
-  std::string out(1 << 16, 0);
-  const ssize_t size = ::read(fd, out.data(), out.size());
-  ::close(fd);
-  return size < 0 ? "errno " + std::to_string(errno) : out.substr(0, static_cast<size_t>(size));
-}
-
-void make_file(const std::string& path, const std::string& text = "x", mode_t mode = 0644) {
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, mode);
-  if (fd >= 0 && ::write(fd, text.data(), text.size()) < 0) std::perror("write");
-  ::close(fd);
-}
-
-std::string listing(const std::string& path) {
-  std::set<std::string> names;
-  DIR* const dir = ::opendir(path.c_str());
-  if (!dir) return "errno " + std::to_string(errno);
-  while (const dirent* entry = ::readdir(dir))
-    if (!names.insert(entry->d_name).second) names.insert(std::string(entry->d_name) + " TWICE");
-  ::closedir(dir);
-  std::string out;
-  for (const std::string& name : names) out += name + " ";
-  return out;
-}
-
 // Runs something as another user, in a process of its own; its transcript is one line.
 void as_user(Transcript& out, const char* what, uid_t uid, gid_t gid, const std::function<int()>& run) {
   const pid_t child = ::fork();
@@ -352,139 +325,6 @@ void acls(const std::string& d, Transcript& out) {
   out.stat("without", d + "/f");
 }
 
-void tmpfiles(const std::string& d, Transcript& out) {
-  const int fd = out.ok("tmpfile", ::open(d.c_str(), O_TMPFILE | O_RDWR, 0600));
-  out.call("write", ::write(fd, "tmp", 3));
-  struct stat found{};
-  ::fstat(fd, &found);
-  out.note("links", std::to_string(found.st_nlink));
-  out.note("list", listing(d));
-  out.call("link", ::linkat(AT_FDCWD, ("/proc/self/fd/" + std::to_string(fd)).c_str(), AT_FDCWD, (d + "/named").c_str(), AT_SYMLINK_FOLLOW));
-  ::fstat(fd, &found);
-  out.note("links after", std::to_string(found.st_nlink));
-  ::close(fd);
-  out.note("content", file_of(d + "/named"));
-  const int excl = out.ok("tmpfile O_EXCL", ::open(d.c_str(), O_TMPFILE | O_EXCL | O_RDWR, 0600));
-  out.call("link of O_EXCL", ::linkat(AT_FDCWD, ("/proc/self/fd/" + std::to_string(excl)).c_str(), AT_FDCWD, (d + "/x").c_str(), AT_SYMLINK_FOLLOW));
-  ::close(excl);
-}
-
-void open_unlinked(const std::string& d, Transcript& out) {
-  const int fd = ::open((d + "/f").c_str(), O_CREAT | O_RDWR, 0600);
-  out.call("write", ::write(fd, "alive", 5));
-  out.call("unlink", ::unlink((d + "/f").c_str()));
-  out.note("list", listing(d));
-  out.call("write more", ::write(fd, "still", 5));
-  char buffer[20];
-  out.call("read", ::pread(fd, buffer, sizeof buffer, 0));
-  struct stat found{};
-  out.call("fstat", ::fstat(fd, &found));
-  out.note("links", std::to_string(found.st_nlink) + " size " + std::to_string(found.st_size));
-  out.call("ftruncate", ::ftruncate(fd, 2));
-  out.call("fchmod", ::fchmod(fd, 0644));
-  make_file(d + "/f", "new");
-  out.call("read old", ::pread(fd, buffer, sizeof buffer, 0));
-  ::close(fd);
-  out.note("new", file_of(d + "/f"));
-}
-
-void holes(const std::string& d, Transcript& out) {
-  const int fd = ::open((d + "/f").c_str(), O_CREAT | O_RDWR, 0600);
-  const std::string block(65536, 'd');
-  out.call("write", ::pwrite(fd, block.data(), block.size(), 0));
-  out.call("write far", ::pwrite(fd, block.data(), block.size(), 1 << 20));
-  ::fsync(fd);
-  out.call("data at 0", ::lseek(fd, 0, SEEK_DATA));
-  out.call("hole at 0", ::lseek(fd, 0, SEEK_HOLE));
-  out.call("data in hole", ::lseek(fd, 100'000, SEEK_DATA));
-  out.call("hole in data", ::lseek(fd, (1 << 20) + 1, SEEK_HOLE));
-  out.call("data at end", ::lseek(fd, 2 << 20, SEEK_DATA));
-  const auto content = [&] {
-    std::string all(3 << 20, 0);
-    const ssize_t size = ::pread(fd, all.data(), all.size(), 0);
-    return std::to_string(size) + " bytes, " + std::to_string(std::count(all.begin(), all.end(), 'd')) + " d";
-  };
-  out.note("content", content());
-  out.call("punch", ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 4096, 8192));
-  out.note("after punch", content());
-  out.call("zero", ::fallocate(fd, FALLOC_FL_ZERO_RANGE, 20'000, 5'000));
-  out.note("after zero", content());
-  out.call("zero keep", ::fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, 2 << 20, 4096));
-  out.note("after zero keep", content());
-  out.call("allocate", ::fallocate(fd, 0, 0, 2 << 20));
-  out.note("after allocate", content());
-  out.call("keep size", ::fallocate(fd, FALLOC_FL_KEEP_SIZE, 2 << 20, 1 << 20));
-  out.note("after keep size", content());
-  out.call("punch without keep", ::fallocate(fd, FALLOC_FL_PUNCH_HOLE, 0, 4096));
-  out.call("length 0", ::fallocate(fd, 0, 0, 0));
-  out.call("negative", ::fallocate(fd, 0, -1, 5));
-  out.call("large", ::ftruncate(fd, 8LL << 40));
-  out.call("write at 8 TiB", ::pwrite(fd, "x", 1, (8LL << 40) - 1));
-  out.stat("large", d + "/f");
-  ::close(fd);
-}
-
-void mappings(const std::string& d, Transcript& out) {
-  const int fd = ::open((d + "/f").c_str(), O_CREAT | O_RDWR, 0600);
-  out.call("size", ::ftruncate(fd, 20'000));
-  char* const map = static_cast<char*>(::mmap(nullptr, 20'000, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
-  out.note("mmap", std::to_string(map != MAP_FAILED));
-  if (map == MAP_FAILED) return;
-  std::memcpy(map + 5'000, "through the mapping", 19);
-  char buffer[19];
-  out.call("read", ::pread(fd, buffer, sizeof buffer, 5'000));
-  out.note("read", std::string(buffer, sizeof buffer));
-  out.call("write", ::pwrite(fd, "through write", 13, 9'000));
-  out.note("mapped", std::string(map + 9'000, 13));
-  out.call("punch", ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 8192));
-  out.note("punched", std::to_string(map[5'000]));
-  out.call("msync", ::msync(map, 20'000, MS_SYNC));
-  ::munmap(map, 20'000);
-  ::close(fd);
-  out.note("after", file_of(d + "/f").substr(9'000, 13));
-}
-
-void appends(const std::string& d, Transcript& out) {
-  const int a = ::open((d + "/f").c_str(), O_CREAT | O_WRONLY | O_APPEND, 0600);
-  const int b = ::open((d + "/f").c_str(), O_WRONLY | O_APPEND);
-  for (int i = 0; i < 5; i++) {
-    out.call("a", ::write(a, "aaa", 3));
-    out.call("b", ::write(b, "bbb", 3));
-  }
-  out.call("position", ::lseek(a, 0, SEEK_CUR));
-  const int late = ::open((d + "/f").c_str(), O_RDWR);
-  out.call("setfl", ::fcntl(late, F_SETFL, O_APPEND));
-  out.call("late", ::write(late, "late", 4));
-  out.note("content", file_of(d + "/f"));
-  ::close(a), ::close(b), ::close(late);
-}
-
-void copies(const std::string& d, Transcript& out) {
-  make_file(d + "/from", std::string(50'000, 'c'));
-  for (int i = 0; i < 6; i++) {
-    const std::string name = d + "/to" + std::to_string(i);
-    const int from = ::open((d + "/from").c_str(), O_RDONLY), to = ::open(name.c_str(), O_CREAT | O_RDWR, 0600);
-    off_t at = 100, there = 10;
-    out.call("copy", ::copy_file_range(from, &at, to, &there, 40'000, 0));
-    out.note("content", std::to_string(file_of(name).size()) + file_of(name).substr(9, 3));
-    out.call("beyond the end", ::copy_file_range(from, nullptr, to, nullptr, 0, 0));
-    ::close(from), ::close(to);
-  }
-}
-
-void direct_io(const std::string& d, Transcript& out) {
-  const int fd = out.ok("open", ::open((d + "/f").c_str(), O_CREAT | O_RDWR | O_DIRECT, 0600));
-  void* memory = nullptr;
-  if (::posix_memalign(&memory, 4096, 1 << 20) != 0) return;
-  std::memset(memory, 'D', 1 << 20);
-  out.call("write", ::pwrite(fd, memory, 1 << 20, 0));
-  std::memset(memory, 0, 1 << 20);
-  out.call("read", ::pread(fd, memory, 1 << 20, 0));
-  out.note("first", std::string(static_cast<char*>(memory), 2));
-  ::free(memory);
-  ::close(fd);
-}
-
 void inode_flags(const std::string& d, Transcript& out) {
   make_file(d + "/f");
   const int fd = ::open((d + "/f").c_str(), O_RDONLY);
@@ -525,27 +365,11 @@ void seek_in_directory(const std::string& d, Transcript& out) {
   ::closedir(dir);
 }
 
-void sync_calls(const std::string& d, Transcript& out) {
-  const int fd = ::open((d + "/f").c_str(), O_CREAT | O_RDWR | O_SYNC, 0600);
-  out.call("write", ::write(fd, "x", 1));
-  out.call("fsync", ::fsync(fd));
-  out.call("fdatasync", ::fdatasync(fd));
-  const int dir = ::open(d.c_str(), O_RDONLY | O_DIRECTORY);
-  out.call("fsync directory", ::fsync(dir));
-  out.call("syncfs", ::syncfs(dir));
-  struct statvfs space{};
-  out.call("statvfs", ::statvfs(d.c_str(), &space));
-  out.note("name_max", std::to_string(space.f_namemax));
-  ::close(fd), ::close(dir);
-}
-
 const ParityCase kCases[] = {
     {"CreateAndRemove", create_and_remove}, {"Directories", directories}, {"SetgidDirectories", setgid_directories},
     {"Renames", renames}, {"RenameFlags", rename_flags}, {"Links", links}, {"Symlinks", symlinks},
     {"SpecialFiles", special_files}, {"Names", names}, {"Attributes", attributes}, {"Privileges", privileges},
-    {"Xattrs", xattrs}, {"Acls", acls}, {"Tmpfiles", tmpfiles}, {"OpenUnlinked", open_unlinked}, {"Holes", holes},
-    {"Mappings", mappings}, {"Appends", appends}, {"Copies", copies}, {"DirectIo", direct_io},
-    {"InodeFlags", inode_flags}, {"SeekInDirectory", seek_in_directory}, {"SyncCalls", sync_calls},
+    {"Xattrs", xattrs}, {"Acls", acls}, {"InodeFlags", inode_flags}, {"SeekInDirectory", seek_in_directory},
 };
 
 // On the bricks' host, where file data passes by the daemon, and as on another one; and there through the daemon too.
@@ -600,10 +424,12 @@ auto by(std::vector<Way> ways, const std::vector<ParityCase>& cases) {
 const std::vector<Way> kQuickWay{kTcp}, kOtherWays{kLocal, kDaemon}, kAllWays{kLocal, kTcp, kDaemon};
 const std::vector<ParityCase> kAllCases{std::begin(kCases), std::end(kCases)};
 INSTANTIATE_TEST_SUITE_P(All, Parity, by({kLocal, kTcp}, kAllCases), name_of);
+INSTANTIATE_TEST_SUITE_P(Content, Parity, by({kLocal, kTcp}, kContentCases), name_of);
 INSTANTIATE_TEST_SUITE_P(Times, Parity, by(kQuickWay, kTimeCases), name_of);
 INSTANTIATE_TEST_SUITE_P(Permissions, Parity, by(kQuickWay, kPermissionCases), name_of);
 INSTANTIATE_TEST_SUITE_P(Sticky, Parity, by(kQuickWay, kStickyCases), name_of);
 INSTANTIATE_TEST_SUITE_P(All, ParitySlow, by({kDaemon}, kAllCases), name_of);
+INSTANTIATE_TEST_SUITE_P(Content, ParitySlow, by({kDaemon}, kContentCases), name_of);
 INSTANTIATE_TEST_SUITE_P(Times, ParitySlow, by(kOtherWays, kTimeCases), name_of);
 INSTANTIATE_TEST_SUITE_P(Permissions, ParitySlow, by(kOtherWays, kPermissionCases), name_of);
 INSTANTIATE_TEST_SUITE_P(Sticky, ParitySlow, by(kOtherWays, kStickyCases), name_of);

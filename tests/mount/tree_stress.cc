@@ -16,6 +16,8 @@
 #include <filesystem>
 #include <map>
 
+#include "tests/mount/calls.h"
+
 namespace voldfs::test {
 namespace {
 
@@ -342,10 +344,7 @@ std::string TreeStress::in_child(const Operation& operation, const std::string& 
     ::_exit(::write(ends[1], text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0 : 1);
   }
   ::close(ends[1]);
-  std::string text;
-  char part[4096];
-  for (ssize_t size; (size = ::read(ends[0], part, sizeof part)) > 0;)
-    text.append(part, static_cast<size_t>(size));
+  const std::string text = read_to_the_end(ends[0]);
   ::close(ends[0]);
   ::waitpid(child, nullptr, 0);
   return text;
