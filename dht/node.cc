@@ -116,6 +116,26 @@ std::vector<Grant> Node::grants_of_missing(std::string_view name) const {
   return known_names_ ? known_names_->grants_of_missing(name) : std::vector<Grant>();
 }
 
+KernelPages& Node::make_kernel_pages() {
+  if (KernelPages* const made = kernel_pages()) return *made;
+  std::lock_guard guard(mutex_);
+  if (!kernel_pages_owned_) {
+    kernel_pages_owned_ = std::make_unique<KernelPages>();
+    kernel_pages_.store(kernel_pages_owned_.get(), std::memory_order_release);
+  }
+  return *kernel_pages_owned_;
+}
+
+// The kernel counts from when it looks at the answer.
+void Node::note_kept(double seconds) {
+  constexpr int64_t kLateMs = 1'000;
+  if (seconds <= 0) return;
+  const int64_t until_ms = boottime_ms() + static_cast<int64_t>(seconds * 1000) + kLateMs;
+  int64_t before = kept_until_ms_.load(std::memory_order_relaxed);
+  while (before < until_ms && !kept_until_ms_.compare_exchange_weak(before, until_ms, std::memory_order_acq_rel)) {
+  }
+}
+
 void Node::note_no_capability(const Grant& grant) {
   std::lock_guard lock(mutex_);
   no_capability_ = grant;

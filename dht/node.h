@@ -8,7 +8,6 @@
 #include <mutex>
 #include <optional>
 #include <span>
-#include <span>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -17,7 +16,9 @@
 #include "brick/base/clock.h"
 #include "brick/base/id.h"
 #include "brick/wire/types.h"
+#include "dht/data_stamp.h"
 #include "dht/grant.h"
+#include "dht/kernel_pages.h"
 #include "dht/known_names.h"
 
 namespace voldfs::dht {
@@ -100,24 +101,19 @@ class Node : public std::enable_shared_from_this<Node> {
   // Files: shared by all opens of the file; made on first use (open_file.cc).
   std::shared_ptr<Durability> durability();
 
-  // Files: what the file looked like when its pages in the kernel's cache were last known to be its content. A
-  // change of size, mtime or ctime since then means that they may not be.
-  struct DataStamp {
-    uint64_t size = 0;
-    int64_t mtime = 0, ctime = 0;
-    uint32_t mtime_ns = 0, ctime_ns = 0;
-    bool known = false;
-    bool settled = false;  // old enough that a further change would show in its times
-    Grant grant;           // while it holds, nobody else has changed the file
-    bool is_as(const DataStamp& other) const {
-      return known && other.known && size == other.size && mtime == other.mtime && mtime_ns == other.mtime_ns &&
-             ctime == other.ctime && ctime_ns == other.ctime_ns;
-    }
-  };
+  // Files: as they were last opened.
   DataStamp exchange_data_stamp(const DataStamp& stamp) {
     std::lock_guard guard(mutex_);
     return std::exchange(data_stamp_, stamp);
   }
+
+  // Files: null until one is opened by way of the daemon.
+  KernelPages* kernel_pages() const { return kernel_pages_.load(std::memory_order_acquire); }
+  KernelPages& make_kernel_pages();
+
+  // Files: the kernel has been told that it may keep the attributes for so long.
+  void note_kept(double seconds);
+  bool may_be_kept() const { return boottime_ms() < kept_until_ms_.load(std::memory_order_acquire); }
 
   // Directories: what was listed last, as each brick had it, and after how many changes by this mount. The kernel may go on with
   // what it keeps of that listing while all of it still holds.
@@ -173,6 +169,9 @@ class Node : public std::enable_shared_from_this<Node> {
   std::shared_ptr<Durability> durability_;    // guarded by mutex_; files alone
   DataStamp data_stamp_;                      // guarded by mutex_; files alone
   Grant no_capability_;                       // guarded by mutex_; files alone
+  std::unique_ptr<KernelPages> kernel_pages_owned_;  // guarded by mutex_; files alone
+  std::atomic<KernelPages*> kernel_pages_ = nullptr;
+  std::atomic<int64_t> kept_until_ms_ = 0;
 };
 
 // From before a request that changes a directory, or names in it, until the kernel has its answer.

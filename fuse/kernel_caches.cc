@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "dht/open_file.h"
 #include "fuse/fuse_protocol.h"
 #include "fuse/request.h"
 
@@ -19,7 +20,6 @@ constexpr int kNewInodeTries = 5;  // a millisecond each: until the kernel has m
 // Of a directory the listing that the kernel keeps goes along: its pages are locked for moments only. A file's are locked
 // while they are read and written, which may wait for the one who waits for us; AUTO_INVAL_DATA drops them later.
 constexpr int64_t kFromStart = 0, kNone = -1;
-constexpr auto kDropWait = std::chrono::milliseconds(1'000);
 
 int64_t pages_of(const dht::Node& node) {
   return node.is_directory() ? kFromStart : kNone;
@@ -51,6 +51,7 @@ bool KernelCaches::invalidate(const dht::NodePtr& node, int64_t start) {
 
 void KernelCaches::drop_attributes(const dht::NodePtr& node) {
   mount_.kept_opens->drop(node->id());
+  if (!node->is_directory() && !node->may_be_kept()) return;
   for (int tries = 0; !invalidate(node, pages_of(*node)); ++tries) {
     if (tries == kNewInodeTries) return void(advance_epoch());  // whoever comes by name asks again
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -61,37 +62,43 @@ void KernelCaches::drop_pages_soon(const dht::NodePtr& node, int64_t start) {
   later_.run(std::chrono::milliseconds(0), [this, node, start] { invalidate(node, start); });
 }
 
-void KernelCaches::drop_all(uint16_t brick) {
+void KernelCaches::drop_all(uint16_t) {
   mount_.kept_opens->drop_all();
-  {
-    std::lock_guard lock(mutex_);
-    ++dropping_[brick];
-    ++drops_;
-  }
   advance_epoch();
-  std::vector<dht::NodePtr> files;
   mount_.volume->nodes().for_each([&](const dht::NodePtr& node) {
-    invalidate(node, pages_of(*node));
-    if (node->type() == wire::ObjectType::kFile && node->location().brick == brick) files.push_back(node);
-  });
-  page_drops_.run(std::chrono::milliseconds(0), [this, brick, files = std::move(files)] {
-    for (const dht::NodePtr& file : files) invalidate(file, kFromStart);
-    {
-      std::lock_guard lock(mutex_);
-      --dropping_[brick];
-      --drops_;
-    }
-    dropped_.notify_all();
+    if (node->is_directory() || node->may_be_kept()) invalidate(node, pages_of(*node));
   });
 }
 
-void KernelCaches::await_dropped_pages(uint16_t brick) {
-  if (drops_.load() == 0) return;
-  std::unique_lock lock(mutex_);
-  dropped_.wait_for(lock, kDropWait, [&] {
-    const auto at = dropping_.find(brick);
-    return at == dropping_.end() || at->second == 0;
+void KernelCaches::verify_pages(const dht::OpenFilePtr& file, std::function<void()> then) {
+  dht::KernelPages* const pages = file->node()->kernel_pages();
+  const bool current = !pages || pages->are_current(dht::Grants::Delivery(mount_.volume->grants()), file->node()->id());
+  if (current) return then();
+  std::lock_guard lock(mutex_);
+  if (stopped_) return;
+  auto& verifier = verifiers_[file->brick()];
+  if (!verifier) verifier = std::make_unique<dht::Later>();
+  verifier->run(std::chrono::milliseconds(0), [this, file, pages, then = std::move(then)] {
+    verify(file, *pages);
+    then();
   });
+}
+
+// The attributes are asked for before the pages go: whatever is read again is no older than they.
+void KernelCaches::verify(const dht::OpenFilePtr& file, dht::KernelPages& pages) {
+  dht::Caller quick;
+  quick.only_if_up = true;
+  const auto found = mount_.volume->getattr(file->node(), file, quick);
+  dht::DataStamp now;
+  if (found) now = dht::DataStamp::of(found->attr, found->attr_grants.empty() ? dht::Grant{} : found->attr_grants.front());
+  if (!pages.are_current(now)) invalidate(file->node(), kFromStart);
+  pages.note_verified(now);
+}
+
+void KernelCaches::stop_verifying() {
+  std::lock_guard lock(mutex_);
+  stopped_ = true;
+  for (const auto& [brick, verifier] : verifiers_) verifier->stop();
 }
 
 }  // namespace voldfs::fuse

@@ -1,7 +1,7 @@
 #pragma once
 
-#include <atomic>
-#include <condition_variable>
+#include <functional>
+#include <memory>
 #include <mutex>
 #include <unordered_map>
 
@@ -29,28 +29,29 @@ class KernelCaches final : public dht::Caches {
 
   void drop_attributes(const dht::NodePtr& node) override;
   void drop_names(const Id& directory) override;
-  // `brick`: whose word is void. Pages of its files go too, behind this call: the kernel ignores the answer to a GETATTR that an
-  // invalidation has overtaken (fs/fuse/inode.c, fuse_change_attributes), AUTO_INVAL_DATA with it, and the read that has asked would go on
-  // with old pages.
+  // `brick`: whose word is void. Only what the kernel may keep is invalidated: the answer to a GETATTR that this overtakes is ignored
+  // (dht/kernel_pages.h), and tells nothing new there.
   void drop_all(uint16_t brick) override;
-  // Before the answer to a GETATTR of a file there. Not for long: pages are locked by reads that wait for the brick.
-  void await_dropped_pages(uint16_t brick);
+  // No page in the kernel is older than this call when `then` is called: of a file that has just been locked. At once where nobody else can
+  // have changed the file since the pages were read; otherwise by a thread of the brick's, for pages are locked by reads that may wait for it.
+  void verify_pages(const dht::OpenFilePtr& file, std::function<void()> then);
+  // What has not been verified by now is not.
+  void stop_verifying();
   // Of the file from there on, right after the reply under way: the kernel holds its pages locked until it has that, and a reply over
   // io_uring leaves only when the worker is done.
   void drop_pages_soon(const dht::NodePtr& node, int64_t start);
 
  private:
   bool advance_epoch();
+  void verify(const dht::OpenFilePtr& file, dht::KernelPages& pages);
   bool invalidate(const dht::NodePtr& node, int64_t start);  // of the pages that go; -1: none
 
   const unique_fd device_;
   const Mount& mount_;
-  std::mutex mutex_;
-  std::condition_variable dropped_;
-  std::unordered_map<uint16_t, int> dropping_;  // guarded by mutex_: bricks whose files' pages are being dropped
-  std::atomic<int> drops_{0};                   // all of them, to look at without the lock
   dht::Later later_;
-  dht::Later page_drops_;                       // last: their threads use all of the above
+  std::mutex mutex_;
+  bool stopped_ = false;                                                 // guarded by mutex_
+  std::unordered_map<uint16_t, std::unique_ptr<dht::Later>> verifiers_;  // guarded by mutex_; by brick
 };
 
 }  // namespace voldfs::fuse

@@ -105,7 +105,6 @@ Result<void> getattr(Request& request, fuse_ino_t ino, fuse_file_info* info) {
   auto found = request.volume().getattr(node, open_file(info), caller);
   if (!found) return fail(found.error());
   if (found->pinned && is_through_daemon(file_handle(info))) make_pages_old(found->attr);
-  if (!found->node->is_directory()) request.mount().caches->await_dropped_pages(found->node->location().brick);
   return request.reply_attr(*found);
 }
 

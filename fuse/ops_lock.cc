@@ -56,6 +56,18 @@ Result<void> getlk(Request& request, fuse_ino_t, fuse_file_info* info, struct fl
 
 namespace {
 
+// The end of a request for a lock. Who has got it is to see what others have written before.
+void answer(Mount& mount, const dht::OpenFilePtr& file, const dht::Volume::LockRequest& lock, uint64_t unique, fuse_req_t handle,
+            const std::shared_ptr<Channel>& channel, int error) {
+  auto reply = [&mount, unique, handle, channel, error] {
+    mount.interrupts.end(unique);
+    ReplyChannel reply_through(channel);
+    fuse_reply_err(handle, error ? to_errno(Error(error)) : 0);
+  };
+  if (error != 0 || lock.type == wire::LockType::kUnlock) return reply();
+  mount.caches->verify_pages(file, std::move(reply));
+}
+
 Result<void> take_lock(Request& request, const dht::OpenFilePtr& file, const dht::Volume::LockRequest& lock, bool wait) {
   dht::Volume& volume = request.volume();
   dht::Caller caller = request.caller();
@@ -64,10 +76,8 @@ Result<void> take_lock(Request& request, const dht::OpenFilePtr& file, const dht
   bool interrupted = false;
   const fuse_req_t handle = request.park(ticket, interrupted);
   volume.lock(file, lock, wait, caller, ticket,
-              [handle, channel = ReplyChannel::current(), &interrupts = request.mount().interrupts, unique = request.unique()](int error) {
-                interrupts.end(unique);
-                ReplyChannel reply_through(channel);
-                fuse_reply_err(handle, error ? to_errno(Error(error)) : 0);
+              [handle, channel = ReplyChannel::current(), &mount = request.mount(), unique = request.unique(), file, lock](int error) {
+                answer(mount, file, lock, unique, handle, channel, error);
               });
   if (interrupted) volume.cancel_lock(ticket);
   return {};
@@ -107,9 +117,7 @@ class FlockTry : public std::enable_shared_from_this<FlockTry> {
       });
       return;
     }
-    mount_.interrupts.end(unique_);
-    ReplyChannel reply_through(channel_);
-    fuse_reply_err(handle_, error ? to_errno(Error(error)) : 0);
+    answer(mount_, file_, lock_, unique_, handle_, channel_, error);
   }
 
   Mount& mount_;

@@ -1,7 +1,5 @@
 #include <fcntl.h>
 
-#include <ctime>
-
 #include "dht/open_file.h"
 #include "fuse/operations.h"
 
@@ -9,22 +7,10 @@
 namespace voldfs::fuse {
 namespace {
 
-// Younger changes may be followed by one with the same time stamp: file systems before Linux 6.13 count it in
-// ticks of up to 10 ms, and clocks differ.
-constexpr int64_t kStampAgeMinS = 1;
-
-dht::Node::DataStamp stamp_of(const wire::Attr& attr, const dht::Grant& grant) {
-  dht::Node::DataStamp stamp{attr.size, attr.mtime, attr.ctime, attr.mtime_ns, attr.ctime_ns, attr.mode != 0 && !(attr.flags & wire::kAttrPinned), false, grant};
-  timespec now{};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  stamp.settled = attr.ctime + kStampAgeMinS < now.tv_sec;
-  return stamp;
-}
-
 // True when the file is what it was when it was opened last, and nobody has written to it through this mount
 // since then. From here on, AUTO_INVAL_DATA watches.
 bool pages_are_current(const dht::Grants& grants, const dht::OpenFile& file) {
-  const auto now = stamp_of(file.attr_at_open(), file.grant_at_open());
+  const auto now = dht::DataStamp::of(file.attr_at_open(), file.grant_at_open());
   const auto before = file.node()->exchange_data_stamp(now);
   if (!before.is_as(now)) return false;
   return before.settled || dht::Grants::Delivery(grants).seconds(file.node()->id(), {&before.grant, 1}) > 0;
@@ -45,6 +31,7 @@ void describe(const Mount& mount, const std::unique_ptr<FileHandle>& handle, fus
   handle->direct = mode == BackingFiles::Mode::kBesideIt || (mode == BackingFiles::Mode::kDaemon && is_direct(mount, info.flags));
   info.direct_io = handle->direct;
   info.parallel_direct_writes = handle->direct;
+  if (mode == BackingFiles::Mode::kDaemon) file->node()->make_kernel_pages();
   const bool current = pages_are_current(mount.volume->grants(), *file);
   // With a backing file the kernel takes no FOPEN_KEEP_CACHE (fs/fuse/iomode.c).
   info.keep_cache = mode == BackingFiles::Mode::kDaemon && !handle->direct && !(info.flags & O_TRUNC) && current;
@@ -69,7 +56,10 @@ dht::Caller creator(const Request& request) {
 Result<void> reply_created(Request& request, const Result<dht::Created>& created, fuse_file_info& info) {
   if (!created) return fail(created.error());
   if (created->entry.pinned) request.mount().fresh_creates.note(request.caller().pid, created->entry);
-  return request.reply_create(created->entry, info, fill_handle(request.mount(), created->file, info));
+  auto handle = fill_handle(request.mount(), created->file, info);
+  if (dht::KernelPages* const pages = created->entry.node->kernel_pages(); pages && !created->entry.attr_grants.empty())
+    pages->begin(created->entry.attr_grants.front());
+  return request.reply_create(created->entry, info, std::move(handle));
 }
 
 }  // namespace

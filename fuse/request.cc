@@ -70,13 +70,16 @@ Validity validity(const Mount& mount, const dht::Entry& entry, const dht::Grants
   const MountBehaviour& fixed = mount.behaviour;
   const auto attr_s = [&] {
     if (entry.node->is_directory() && !entry.node->may_keep(entry.attr_grants)) return 0.0;
+    if (dht::KernelPages* const pages = entry.node->kernel_pages(); pages && !pages->tell(delivery, entry.node->id(), entry.attr_grants)) return 0.0;
     return delivery.seconds(entry.node->id(), entry.attr_grants);
   };
   Validity valid{delivery.seconds(entry.directory, {&entry.name_grant, 1}), attr_s()};
   // A name that led to the inode makes the kernel trust the owner that it knows (fs/attr.c, setattr_prepare), also when the other
   // attributes are to be asked for again. A directory's are kept for less long than this mount would be told of changes.
   if (!entry.node->is_directory() && !entry.pinned) valid.name_s = std::min(valid.name_s, valid.attr_s);
-  return {fixed.entry_timeout_s.value_or(valid.name_s), fixed.attribute_timeout_s.value_or(valid.attr_s)};
+  valid = {fixed.entry_timeout_s.value_or(valid.name_s), fixed.attribute_timeout_s.value_or(valid.attr_s)};
+  entry.node->note_kept(valid.attr_s);
+  return valid;
 }
 
 struct stat to_stat(const Id& id, const wire::Attr& attr) {

@@ -87,6 +87,7 @@ Session::~Session() {
   wait(0);
   mount_.interrupts.stop();
   mount_.later.stop();
+  if (mount_.caches) mount_.caches->stop_verifying();
   if (mount_.kept_opens) mount_.kept_opens->close_all();
   if (session_) fuse_session_destroy(session_);
 }

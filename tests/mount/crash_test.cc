@@ -27,9 +27,8 @@ namespace fs = std::filesystem;
 constexpr int kWorkers = 4;
 constexpr int kStopMsMax = 1'500;  // shorter than a lease
 constexpr uint64_t kSeconds = 8, kSecondsSlow = 40;
-// One mount reads and writes the files of bricks itself where it can, the other one by way of the bricks, over connections that can be cut;
-// without pages of its own, for a cut may let it read old ones (fuse/README.md).
-constexpr const char* kMountOptions[] = {"", "transport=tcp,direct-io-mode=on"};
+// One mount reads and writes the files of bricks itself where it can, the other one by way of the bricks, over connections that can be cut.
+constexpr const char* kMountOptions[] = {"", "transport=tcp"};
 
 uint64_t environment(const char* name, uint64_t otherwise) {
   const char* const text = std::getenv(name);
