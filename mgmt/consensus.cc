@@ -90,6 +90,7 @@ struct Consensus::Impl {
   raft_fsm fsm{};
   struct raft raft{};
   bool raft_open = false, stopping = false;
+  raft_term begun_term = 0;  // which begin_term() has seen to
   LogFailure failure;
 
   std::thread thread;
@@ -106,6 +107,8 @@ struct Consensus::Impl {
   void close_loop();
   void run_tasks();
   void publish();
+  void begin_term();
+  int append(std::string_view command, Apply* request);
   void begin_stop();
   bool post(std::function<void()> task);
 
@@ -126,7 +129,8 @@ void Consensus::Impl::make_machine() {
   fsm.apply = [](raft_fsm* fsm, const raft_buffer* command, void** result) {
     Impl& self = *static_cast<Impl*>(fsm->data);
     *result = nullptr;
-    self.machine.apply(raft_last_applied(&self.raft) + 1, decode_command(*command));
+    const std::string_view text = decode_command(*command);
+    if (!text.empty()) self.machine.apply(raft_last_applied(&self.raft) + 1, text);  // empty: begin_term()
     return 0;
   };
   fsm.snapshot = [](raft_fsm* fsm, raft_buffer** buffers, unsigned* n) {
@@ -245,8 +249,9 @@ void Consensus::Impl::publish() {
   next.last_index = raft_last_index(&raft);
   next.applied = raft_last_applied(&raft);
   // After a restart nobody knows yet which entries of former terms are committed: a leader learns it by committing one of its own
-  // (libraft writes it), the others from the leader. Until then the commit index tells of the past.
+  // (begin_term()), the others from the leader. Until then the commit index tells of the past.
   if (leader != 0 && next.applied == next.last_index) machine.caught_up();
+  if (next.leading && begun_term != next.term) begin_term();
   for (unsigned i = 0; i < raft.configuration.n; ++i) {
     const raft_server& server = raft.configuration.servers[i];
     const MemberRole role = server.role == RAFT_VOTER     ? MemberRole::kVoter
@@ -343,18 +348,31 @@ void Consensus::Impl::request(Done done, Call call) {
   if (!posted) (*shared)(Outcome::kNotLeading);
 }
 
-void Consensus::propose(std::string command, Done done) {
-  impl_->request<Apply>(std::move(done), [impl = impl_.get(), command = std::move(command)](Apply* request) {
-    raft_buffer buffer = encode_command(command);
-    if (!buffer.base) return static_cast<int>(RAFT_NOMEM);
-    const int failed = ::raft_apply(&impl->raft, request, &buffer, 1, [](Apply* finished, int status, void*) {
-      const std::unique_ptr<Pending<Apply>> pending(static_cast<Pending<Apply>*>(finished->data));
-      pending->done(outcome_of(status));
-    });
-    // Refused before it was written: the buffer is still ours. After a failed write libraft has freed it already.
-    if (failed == RAFT_NOTLEADER || failed == RAFT_NOSPACE || failed == RAFT_BUSY) raft_free(buffer.base);
-    return failed;
+int Consensus::Impl::append(std::string_view command, Apply* request) {
+  raft_buffer buffer = encode_command(command);
+  if (!buffer.base) return RAFT_NOMEM;
+  const int failed = ::raft_apply(&raft, request, &buffer, 1, [](Apply* finished, int status, void*) {
+    const std::unique_ptr<Pending<Apply>> pending(static_cast<Pending<Apply>*>(finished->data));
+    pending->done(outcome_of(status));
   });
+  // Refused before it was written: the buffer is still ours. After a failed write libraft has freed it already.
+  if (failed == RAFT_NOTLEADER || failed == RAFT_NOSPACE || failed == RAFT_BUSY) raft_free(buffer.base);
+  return failed;
+}
+
+// The empty entry that a leader begins with (Raft dissertation, 6.4). libraft writes one only where the leader's own log is longer
+// than what is known to be committed. Otherwise what a former leader alone had written would stay in that one's log until the
+// next command, and nobody could tell that it has caught up.
+void Consensus::Impl::begin_term() {
+  begun_term = raft.current_term;
+  const auto done = [this](Outcome outcome) {
+    if (outcome != Outcome::kCommitted) begun_term = 0;  // again at the next tick, if it still leads
+  };
+  request<Apply>(done, [this](Apply* request) { return append({}, request); });
+}
+
+void Consensus::propose(std::string command, Done done) {
+  impl_->request<Apply>(std::move(done), [impl = impl_.get(), command = std::move(command)](Apply* request) { return impl->append(command, request); });
 }
 
 static void change_done(raft_change* finished, int status) {

@@ -22,10 +22,14 @@ namespace fs = std::filesystem;
 // A list of what was applied.
 class ListMachine : public StateMachine {
  public:
-  void apply(uint64_t, std::string_view command) override {
+  void apply(uint64_t index, std::string_view command) override {
     const std::lock_guard lock(mutex_);
+    index_ = index;
     list_ += std::string(command) + ";";
   }
+  void caught_up() override { caught_up_ = true; }
+  bool is_caught_up() const { return caught_up_; }
+  uint64_t index() const { return index_; }
   std::string snapshot() override { return list(); }
   Explained<void> restore(std::string_view snapshot) override {
     const std::lock_guard lock(mutex_);
@@ -38,6 +42,8 @@ class ListMachine : public StateMachine {
   }
 
  private:
+  std::atomic<bool> caught_up_ = false;
+  std::atomic<uint64_t> index_ = 0;
   mutable std::mutex mutex_;
   std::string list_;
 };
@@ -108,6 +114,7 @@ class ConsensusFaultTest : public testing::Test {
       return std::nullopt;
     };
     options.refuse = [this](uint64_t voter) { return voter == refused_; };
+    options.cut_off = [this, i](uint64_t) { return silent_ == i; };
     return options;
   }
 
@@ -151,6 +158,7 @@ class ConsensusFaultTest : public testing::Test {
   std::string top_;
   std::string secret_ = std::string(32, 's');
   std::atomic<uint64_t> refused_ = 0;
+  std::atomic<size_t> silent_ = SIZE_MAX;  // the node of which no message reaches another
   Node nodes_[3];
 };
 
@@ -189,6 +197,23 @@ TEST_F(ConsensusFaultTest, Three_LeaderStops_AnotherLeadsAndItCatchesUp) {
   EXPECT_EQ(propose(static_cast<size_t>(leader()), "b"), Outcome::kCommitted);
   ASSERT_EQ(start(0, options(0, false)).sentence, "");
   EXPECT_TRUE(eventually([&] { return nodes_[0].machine->list() == "a;b;"; }));
+}
+
+// What the leader alone has written is nobody's when another leads, also if that one has nothing new to tell.
+TEST_F(ConsensusFaultTest, Three_LeaderStopsWithAnEntryOfItsOwn_CatchesUpWithoutAnother) {
+  ASSERT_NO_FATAL_FAILURE(start_three());
+  ASSERT_EQ(propose(0, "a"), Outcome::kCommitted);
+  const uint64_t common = nodes_[0].machine->index();
+  for (const Node& node : nodes_) ASSERT_TRUE(eventually([&] { return node.log->status().applied == common; }));
+  silent_ = 0;
+  nodes_[0].log->propose("lost", [](Outcome outcome) { EXPECT_EQ(outcome, Outcome::kUnknown); });
+  ASSERT_TRUE(eventually([&] { return nodes_[0].log->status().last_index == common + 1; }));
+  nodes_[0].log.reset();
+  ASSERT_TRUE(eventually([&] { return leader() > 0; }));
+  silent_ = SIZE_MAX;
+  ASSERT_EQ(start(0, options(0, false)).sentence, "");
+  EXPECT_TRUE(eventually([&] { return nodes_[0].machine->is_caught_up(); })) << "applied " << nodes_[0].log->status().applied << " of " << nodes_[0].log->status().last_index;
+  EXPECT_EQ(nodes_[0].machine->list(), "a;");
 }
 
 TEST_F(ConsensusFaultTest, Three_MajorityGone_NobodyLeadsAndNothingHangs) {
