@@ -60,6 +60,7 @@ class LockWaits {
   void give_up(uint64_t ticket, int error);
   void end(uint64_t ticket, int error);
   bool is_in_cycle(uint64_t ticket);
+  void end_cycle(uint64_t ticket);
   std::vector<wire::LockOwner> waits_of(const wire::LockOwner& owner);
   void give_back(wire::LockBody lock);
   void tell_later(uint16_t brick, wire::Op op, const wire::LockBody& lock);

@@ -156,7 +156,7 @@ void LockWaits::answered(uint64_t ticket, const Result<wire::Reply>& reply) {
       }
       if (overtaken) return send_again(ticket);
       if (cancelled) return give_up(ticket, EINTR);
-      if (is_in_cycle(ticket)) give_up(ticket, EDEADLK);
+      if (is_in_cycle(ticket)) end_cycle(ticket);
       return;
     }
     case EHOSTDOWN:
@@ -285,6 +285,22 @@ bool LockWaits::is_in_cycle(uint64_t ticket) {
     ahead.insert(ahead.end(), more.begin(), more.end());
   }
   return false;
+}
+
+// The bricks were asked one after the other, and what they said need not be true any more. A cycle of waits does not end by itself: if
+// this one has not ended, the brick takes it back. Where that is not known it goes on, and is looked at again.
+void LockWaits::end_cycle(uint64_t ticket) {
+  wire::LockBody lock;
+  uint16_t brick = 0;
+  {
+    std::lock_guard guard(mutex_);
+    const auto found = waits_.find(ticket);
+    if (found == waits_.end()) return;
+    lock = found->second.lock, brick = found->second.file->brick();
+  }
+  const auto gone = volume_.call(brick, wire::Request(wire::Op::kLockCancel, lock), without_waiting());
+  if (gone) return end(ticket, EDEADLK);
+  if (gone.error().code != ENOENT) send_again(ticket);  // ENOENT: the notification of its end is on its way
 }
 
 // --- Ends and restarts --------------------------------------------------------------------------------------

@@ -162,5 +162,39 @@ TEST_F(LocksFault, Grant_ToldTwice_LaterLockIsKept) {
   EXPECT_FALSE(wait_until(500, [&] { return b_.lock(wire::LockType::kWrite) == 0; }));  // later than a lock would be given back
 }
 
+// Two waits for each other, of which one has ended before the other can be taken back: that is no deadlock.
+TEST_F(LocksFault, Cycle_OpenedBeforeItIsRefused_IsWaitedOut) {
+  const std::string other_name = cluster_.name_at(2, a_.volume->root(), "other");
+  Client a{std::move(a_.volume), nullptr, a_.owner}, b{std::move(b_.volume), nullptr, b_.owner};  // with the file of the other brick
+  auto made = a.volume->create(a.volume->root(), other_name, 0644, O_RDWR | O_CREAT, kRoot);
+  ASSERT_EQ(code(made), 0);
+  a.file = made->file;
+  auto found = b.volume->lookup(b.volume->root(), other_name, kRoot);
+  ASSERT_EQ(code(found), 0);
+  b.file = *b.volume->open(found->node, O_RDWR, kRoot);
+  const auto lock = [](Client& client, const dht::OpenFilePtr& file, wire::LockType type, bool wait, std::function<void(int)> granted) {
+    client.volume->lock(file, client.request(type), wait, kRoot, client.volume->next_ticket(), std::move(granted));
+  };
+  std::promise<int> b_waits, a_waits;
+  ASSERT_EQ(a.lock(wire::LockType::kWrite), 0);
+  lock(b, b_.file, wire::LockType::kWrite, false, [](int error) { EXPECT_EQ(error, 0); });
+  b.ask(wire::LockType::kWrite, true, [&](int error) { b_waits.set_value(error); });
+  std::atomic<int> refusals = 0;
+  a.volume->impl().before_request = [&](uint16_t, const wire::Request& request) -> Result<void> {
+    auto copy = request;
+    if (copy.header().op != static_cast<uint16_t>(wire::Op::kLockCancel) || refusals++ != 0) return {};
+    EXPECT_EQ(a.lock(wire::LockType::kUnlock), 0);
+    return fail(EIO);
+  };
+  lock(a, a_.file, wire::LockType::kWrite, true, [&](int error) { a_waits.set_value(error); });
+  EXPECT_EQ(b_waits.get_future().get(), 0);
+  EXPECT_EQ(refusals, 1);
+  lock(b, b_.file, wire::LockType::kUnlock, false, [](int error) { EXPECT_EQ(error, 0); });
+  EXPECT_EQ(a_waits.get_future().get(), 0);
+  a.volume->impl().before_request = nullptr;
+  for (Client* client : {&a, &b}) client->volume->release(client->file, kRoot);
+  a_.volume = std::move(a.volume), b_.volume = std::move(b.volume);
+}
+
 }  // namespace
 }  // namespace voldfs::test
