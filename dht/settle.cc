@@ -280,10 +280,12 @@ Result<void> finish_committed(Volume::Impl& volume, const Txn& txn, const Caller
   return fail(EIO);
 }
 
-Result<void> abort_prepared(Volume::Impl& volume, const Txn& txn, const Caller& caller) {
+Result<void> abort_prepared(Volume::Impl& volume, const Txn& txn, const Caller& caller, Commit commit) {
   auto aborted =
       volume.call(txn.authority, txn_request(wire::Op::kTxnAbort, txn.record.txn, wire::TxnState::kAborted), caller);
-  if (!aborted && aborted.error().code != wire::kTxnUnknown) return fail(aborted.error());
+  const bool is_gone = !aborted && aborted.error().code == wire::kTxnUnknown;
+  if (is_gone && commit == Commit::kMayBe) return {};
+  if (!aborted && !is_gone) return fail(aborted.error());
 
   if (!txn.record.from.dir.is_none()) {
     auto from = volume.directory(txn.record.from.dir, caller);

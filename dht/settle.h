@@ -32,8 +32,11 @@ Result<void> finish_committed(Volume::Impl& volume, const Txn& txn, const Caller
 // The record goes when there is time, behind its driver's back. Whoever meets it before finds nothing else to do.
 void forget_later(Volume::Impl& volume, const Txn& txn);
 
-// Writes the abort down, takes back what was done. kTxnDecided: it is committed.
-Result<void> abort_prepared(Volume::Impl& volume, const Txn& txn, const Caller& caller);
+// Writes the abort down, takes back what was done. kTxnDecided: it is committed. A record that is not there any more went when
+// somebody had cleaned up, behind an abort or a commit: then nothing is touched, unless it is known that no commit was asked for, which
+// its driver knows. What that has done since goes too.
+enum class Commit : uint8_t { kMayBe, kNeverAsked };
+Result<void> abort_prepared(Volume::Impl& volume, const Txn& txn, const Caller& caller, Commit commit = Commit::kMayBe);
 
 // Brings a transaction that was met to its end. One that is only prepared is aborted when overdue; until then EBUSY. 0: it is
 // no more, ask again.

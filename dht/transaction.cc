@@ -33,7 +33,7 @@ Transaction::Transaction(Volume::Impl& volume, wire::TxnKind kind, const NodePtr
 }
 
 Transaction::~Transaction() {
-  if (stage_ == Stage::kPrepared) abort();
+  if (stage_ == Stage::kPrepared || stage_ == Stage::kAsked) abort();
 }
 
 void Transaction::set_from(const NodePtr& from, std::string_view name) {
@@ -82,17 +82,26 @@ Result<void> Transaction::mark() {
 }
 
 Result<void> Transaction::commit() {
+  stage_ = Stage::kAsked;
   wire::TxnRef ref{};
   ref.txn = txn_.record.txn;
   ref.state = wire::TxnState::kCommitted;
-  auto committed = volume_.call(txn_.authority, wire::Request(wire::Op::kTxnCommit, ref), caller_);
+  Result<wire::Reply> committed = fail(wire::kUnsettled);
+  bool is_lost = false;  // an answer, with its session: the record tells as long as it is there, and a second commit does no harm
+  for (int tries = 0; tries < kRetriesMax && !committed && committed.error().code == wire::kUnsettled; ++tries) {
+    is_lost = tries > 0;
+    committed = volume_.call(txn_.authority, wire::Request(wire::Op::kTxnCommit, ref), caller_);
+  }
   if (committed) {
     stage_ = Stage::kCommitted;
     return {};
   }
-  // Its driver was thought dead, and it was aborted and cleaned up.
-  if (committed.error().code == wire::kTxnUnknown) return stage_ = Stage::kEnded, fail(wire::kTxnDecided);
-  if (committed.error().code == EIO || committed.error().code == EINTR) stage_ = Stage::kEnded;  // the brick alone knows
+  if (committed.error().code == wire::kTxnUnknown) {
+    // Its driver was thought dead, and somebody has cleaned up: behind an abort, for nobody else commits; or behind our commit.
+    stage_ = Stage::kEnded;
+    return fail(is_lost ? wire::kUnsettled : wire::kTxnDecided);
+  }
+  if (is_unknown(committed.error())) stage_ = Stage::kEnded;  // the brick alone knows; who meets the names settles it
   return fail(committed.error());
 }
 
@@ -105,8 +114,9 @@ void Transaction::finish() {
 }
 
 void Transaction::abort() {
+  const Commit commit = stage_ == Stage::kPrepared ? Commit::kNeverAsked : Commit::kMayBe;
   stage_ = Stage::kEnded;
-  if (auto done = abort_prepared(volume_, txn_, caller_); !done)
+  if (auto done = abort_prepared(volume_, txn_, caller_, commit); !done)
     spdlog::info("abort_left txn={} name=\"{}\" error={}", txn_.record.txn.hex(), txn_.new_name, done.error().code);
 }
 

@@ -27,7 +27,7 @@ class Transaction {
 
   Result<void> prepare();
   Result<void> mark();      // the old name; kOtherId, ENOENT: it leads elsewhere
-  // The commit point. kOtherId, EEXIST, ENOENT: the new name leads elsewhere than said. EIO: not known what happened; whoever
+  // The commit point. kOtherId, EEXIST, ENOENT: the new name leads elsewhere than said. EIO, kUnsettled: not known what happened; whoever
   // meets the names settles it.
   Result<void> commit();
   // Cleans up. What cannot be reached is left to whoever meets it: the operation has happened.
@@ -37,7 +37,7 @@ class Transaction {
  private:
   Result<void> prepare_follower();
 
-  enum class Stage { kNew, kPrepared, kCommitted, kEnded };
+  enum class Stage { kNew, kPrepared, kAsked, kCommitted, kEnded };  // kAsked: to commit
 
   Volume::Impl& volume_;
   const Caller& caller_;

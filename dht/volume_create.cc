@@ -41,7 +41,7 @@ Result<Entry> make_object(Volume::Impl& volume, const NodePtr& dir, std::string_
       return volume.entry_from(*body, dir, name, asked, grant_of(*reply));
     }
     switch (reply.error().code) {
-      case EBUSY: case wire::kLeaving:
+      case EBUSY: case wire::kLeaving: case wire::kTxnDecided:
         if (auto waited = wait_for_name(volume, dir, name, waits, caller); !waited) return fail(waited.error());
         break;
       case EEXIST: case wire::kStub:
@@ -142,7 +142,7 @@ Result<Created> Volume::create(const NodePtr& dir, std::string_view name, uint32
       return Created{*entry, OpenFile::make(impl, entry->node, asked, *body, grant, flags, caller, std::move(reply->descriptor))};
     }
     switch (reply.error().code) {
-      case EBUSY: case wire::kLeaving:
+      case EBUSY: case wire::kLeaving: case wire::kTxnDecided:
         if (auto waited = wait_for_name(impl, dir, name, waits, caller); !waited) return fail(waited.error());
         break;
       case wire::kStub: {

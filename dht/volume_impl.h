@@ -51,6 +51,15 @@ inline Caller unless_down(Caller caller) {
   return caller;
 }
 
+// The request may have been carried out or not: its answer is lost (a session that has ended, a brick that is down), or the brick's disk
+// has failed in it. Whoever looks afterwards cannot tell its doing from somebody else's, so that this is what the operation ends with.
+inline bool is_unknown(const Error& error) {
+  switch (error.code) {
+    case wire::kUnsettled: case EIO: case EINTR: case EHOSTDOWN: case ENOTCONN: return true;
+    default: return false;
+  }
+}
+
 // A brick's answer among several.
 struct Answer {
   uint16_t ordinal = 0;

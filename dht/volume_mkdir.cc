@@ -131,7 +131,7 @@ Result<Entry> Volume::mkdir(const NodePtr& dir, std::string_view name, uint32_t 
       note_empty(entry->node, *birth, *body, grant_of(*home), backup_grant);
       return entry;
     }
-    if (birth->backup != 0 && backup == 0) drop_copy(impl, *birth, caller);
+    if (birth->backup != 0 && backup == 0 && !is_unknown(home.error())) drop_copy(impl, *birth, caller);
     switch (home.error().code) {
       case EBUSY: case wire::kLeaving:
         if (auto waited = wait_for_name(impl, dir, name, waits, caller); !waited) return fail(waited.error());

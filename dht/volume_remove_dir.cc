@@ -120,6 +120,7 @@ Result<void> remove_once(Volume::Impl& volume, const NodePtr& dir, std::string_v
                                  },
                                  caller);
     if (!gone) {
+      if (is_unknown(gone.error())) return fail(gone.error());
       if (auto back = cancel_removal(volume, victim->id(), txn, caller); !back) return back;
       return fail(gone.error());
     }
@@ -189,14 +190,14 @@ namespace {
 
 // Most directories that are removed are empty and at home alone: the name's authority is asked without a look first, and
 // refuses what needs more. False: look.
-bool remove_at_once(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller) {
+Result<bool> remove_at_once(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller) {
   if (dir->record().epoch == 0) return false;
   const uint16_t ordinal = volume.hashed(dir, name);
   if (ordinal == 0) return false;
   const Id txn = Id::random();
   const wire::DirRef parent{dir->id(), 0, dir->record().epoch, 0};
   const auto gone = volume.call(ordinal, removal_request(wire::RemovePhase::kWhole, parent, name, {}, txn), caller);
-  if (!gone) return false;
+  if (!gone) return is_unknown(gone.error()) ? Result<bool>(fail(gone.error())) : false;
   if (const auto body = gone->body<wire::EntryBody>()) {
     drop_backup(volume, body->dir, txn);
     if (const NodePtr victim = volume.nodes.find(body->object.id)) {
@@ -213,7 +214,8 @@ bool remove_at_once(Volume::Impl& volume, const NodePtr& dir, std::string_view n
 Result<void> Volume::rmdir(const NodePtr& dir, std::string_view name, const Caller& caller) {
   Impl& impl = *impl_;
   if (auto good = wire::check_name(name); !good) return good;
-  if (remove_at_once(impl, dir, name, caller)) return {};
+  if (auto gone = remove_at_once(impl, dir, name, caller); !gone) return fail(gone.error());
+  else if (*gone) return {};
   int waits = 0;
   for (int orphan_rounds = 0; orphan_rounds < kOrphanRoundsMax;) {
     auto found = resolve(impl, dir, name, caller);

@@ -173,7 +173,7 @@ Result<void> rename_here(Rename& rename, const std::optional<TreeLock>& lock) {
   Result<wire::RenameReply> reply = fail(EBUSY);
   if (safe) reply = send_rename(rename, rename.source.authority, rename.source.object.id, expected_target);
   if (!reply) {
-    if (victim.node)
+    if (victim.node && !is_unknown(reply.error()))
       if (auto back = cancel_removal(rename.volume, victim.node->id(), txn, rename.caller); !back) return back;
     return fail(reply.error());
   }

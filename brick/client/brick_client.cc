@@ -14,9 +14,36 @@ BrickClient::Impl::Impl(BrickAddress address_in, std::shared_ptr<const ClientOpt
       on_brick_down(options->on_brick_down),
       down_timeout_ms(options->down_timeout_ms),
       pool(options->connections_max),
-      control(
-          address, *options, notifications, [this] { pool.close_idle(boottime_ms() - options->idle_close_ms); },
-          [this] { pool.shut_down_all(); }) {}
+      control(address, *options, notifications,
+              {.idle = [this] { pool.close_idle(boottime_ms() - options->idle_close_ms); },
+               .on_down = [this] { pool.shut_down_all(); },
+               .settle = [this](const Standing& standing) { return settle_slots(standing); }}) {}
+
+Result<void> BrickClient::Impl::settle_slots(const Standing& standing) {
+  Result<void> all;
+  for (Slot* slot : pool.take_unsure()) {
+    const auto settled = settle_slot(*slot, standing);
+    slot->unsure = !settled;
+    if (!settled) all = settled;
+    pool.release(slot);
+  }
+  return all;
+}
+
+// One that asks for nothing. The brick carries it out behind the one before, and from then on refuses that, wherever it still is.
+Result<void> BrickClient::Impl::settle_slot(Slot& slot, const Standing& standing) {
+  auto connection = Connection::open(address, *options, ConnectionKind::kRequests, standing.session);
+  if (!connection) return fail(connection.error());
+  if ((*connection)->welcome().incarnation != standing.incarnation) return fail(ECONNRESET);
+  wire::Request nothing(wire::Op::kLockWaits, wire::LockOwner{});
+  nothing.header().session = standing.session;
+  nothing.header().slot = slot.number;
+  nothing.header().sequence = ++slot.sequence;
+  auto answer = (*connection)->ask_within(nothing, options->connect_timeout_ms);
+  if (!answer) return fail(answer.error());  // kSlotBusy too: it is still at work
+  pool.set(&slot, std::move(*connection), standing.epoch);
+  return {};
+}
 
 BrickClient::BrickClient(BrickAddress address, std::shared_ptr<const ClientOptions> options, Notifications notifications)
     : impl_(std::make_unique<Impl>(std::move(address), std::move(options), std::move(notifications))) {}

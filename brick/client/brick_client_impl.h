@@ -9,6 +9,10 @@ namespace voldfs::client {
 struct BrickClient::Impl {
   Impl(BrickAddress address_in, std::shared_ptr<const ClientOptions> options_in, Notifications notifications_in);
 
+  // Slots whose last request was given up, and may still be on its way: a later one ends that.
+  Result<void> settle_slots(const Standing& standing);
+  Result<void> settle_slot(Slot& slot, const Standing& standing);
+
   const BrickAddress address;
   const std::shared_ptr<const ClientOptions> options;
   const Notifications notifications;

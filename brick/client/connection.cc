@@ -170,6 +170,13 @@ Result<void> Connection::shake_hands(const BrickAddress& address, const ClientOp
   return {};
 }
 
+Result<wire::Reply> Connection::ask_within(const wire::Request& request, uint32_t milliseconds) {
+  set_timeouts(milliseconds);
+  auto reply = exchange(request);
+  set_timeouts(0);
+  return reply;
+}
+
 Result<void> Connection::send(const wire::Request& request) {
   wire::RequestHeader& header = const_cast<wire::Request&>(request).header();
   header.magic = wire::kRequestMagic;

@@ -33,6 +33,8 @@ class Connection {
   // The next message; its payload goes into `data_into` if it fits there, else into Reply::owned_data. ECONNRESET: the
   // brick has closed. EPROTO: what came is no reply. After an error the connection is of no use.
   Result<void> receive(wire::Reply& reply, std::span<std::byte> data_into);
+  // A small request and its answer, with status 0. ETIMEDOUT: none in time.
+  Result<wire::Reply> ask_within(const wire::Request& request, uint32_t milliseconds);
   void shut_down();
 
  private:

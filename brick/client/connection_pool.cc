@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "brick/base/clock.h"
 
@@ -47,9 +48,14 @@ void ConnectionPool::release(Slot* slot) {
   if (slot == reserved()) return;
   {
     std::lock_guard lock(mutex_);
-    idle_.push_back(slot);
+    (slot->unsure ? unsure_ : idle_).push_back(slot);
   }
   released_.notify_one();
+}
+
+std::vector<Slot*> ConnectionPool::take_unsure() {
+  std::lock_guard lock(mutex_);
+  return std::exchange(unsure_, {});
 }
 
 void ConnectionPool::set(Slot* slot, std::unique_ptr<Connection> connection, uint64_t epoch) {

@@ -18,6 +18,7 @@ struct Slot {
   uint64_t epoch = 0;                      // of the session when the connection was made
   int64_t last_used_ms = 0;
   int cpu = -1;                            // that its last request was sent from: the brick may have moved there too
+  bool unsure = false;                     // its last request was given up, and may still be carried out
   std::unique_ptr<Connection> connection;  // changed through ConnectionPool::set() alone
 };
 
@@ -34,6 +35,8 @@ class ConnectionPool {
   // wire::kSlotsMax are busy; ask again.
   Slot* acquire();
   void release(Slot* slot);
+  // Those that were released with `unsure` set, which nobody gets before they are released again.
+  std::vector<Slot*> take_unsure();
   // The one that is kept for reclaiming. One thread's.
   Slot* reserved() { return &slots_[0]; }
 
@@ -50,6 +53,7 @@ class ConnectionPool {
   std::condition_variable released_;
   std::array<Slot, wire::kSlotsMax> slots_;  // the connection pointers are guarded by mutex_, but for their holder's reading
   std::vector<Slot*> idle_;                  // guarded by mutex_; the last one was used most recently
+  std::vector<Slot*> unsure_;                // guarded by mutex_
   uint32_t made_ = 1;                        // guarded by mutex_; slots that were ever handed out, and the reserved one
 };
 

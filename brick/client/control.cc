@@ -21,12 +21,11 @@ constexpr uint32_t kTickMs = 250;  // between two looks at the idle connections
 }  // namespace
 
 Control::Control(const BrickAddress& address, const ClientOptions& options, const Notifications& notifications,
-                 std::function<void()> idle, std::function<void()> on_down)
+                 Callbacks callbacks)
     : address_(address),
       options_(options),
       notifications_(notifications),
-      idle_(std::move(idle)),
-      on_down_(std::move(on_down)),
+      callbacks_(std::move(callbacks)),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   // Signals are the application's: none is to land on this thread.
   sigset_t all, before;
@@ -161,6 +160,7 @@ Result<void> Control::connect() {
   const wire::WelcomeBody& welcome = connection_->welcome();
 
   bool lost, restarted;
+  Standing standing;
   {
     std::lock_guard lock(mutex_);
     lost = known && standing_.session != welcome.session;
@@ -172,12 +172,14 @@ Result<void> Control::connect() {
     lost_ |= lost;
     if (lost || restarted) last_notification_ = 0;
     if (reclaim_due_) state_ = State::kReclaiming;
+    standing = standing_;
   }
   if (lost || restarted) {
     spdlog::info("brick_back brick={} ordinal={} session_lost={} restarted={}", address_.brick.hex(), address_.ordinal,
                  lost, restarted);
   }
   if (reclaim_due_ && notifications_.reclaim && !notifications_.reclaim(address_.ordinal, lost_)) return fail(EHOSTDOWN);
+  if (auto settled = callbacks_.settle(standing); !settled) return settled;
   // The first heartbeat tells the brick that we hold all that we want to.
   if (auto beat = heartbeat(); !beat) return beat;
   reclaim_due_ = lost_ = false;
@@ -213,13 +215,13 @@ void Control::serve() {
     }
     const int64_t now = boottime_ms();
     if (now >= next_tick_ms) {
-      idle_();
+      callbacks_.idle();
       next_tick_ms = now + kTickMs;
     }
     if (heartbeat_sent_ms_ != 0 && now - heartbeat_sent_ms_ > lease_ms) {
       spdlog::warn("brick_silent brick={} ordinal={} for_ms={}", address_.brick.hex(), address_.ordinal, now - heartbeat_sent_ms_);
       go_down(Error(ETIMEDOUT));
-      on_down_();
+      callbacks_.on_down();
       return;
     }
     if (now >= next_heartbeat_ms_ && !heartbeat()) return lose_connection();

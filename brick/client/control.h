@@ -23,9 +23,13 @@ struct Standing {
 // other functions: any thread.
 class Control {
  public:
-  // `idle`: called a few times a second. `on_down`: the brick has been silent for the time of a lease.
-  Control(const BrickAddress& address, const ClientOptions& options, const Notifications& notifications,
-          std::function<void()> idle, std::function<void()> on_down);
+  struct Callbacks {
+    std::function<void()> idle;     // a few times a second
+    std::function<void()> on_down;  // the brick has been silent for the time of a lease
+    // Before others go on: what was given up in an unknown state comes to its end. On failure the connection is made once more.
+    std::function<Result<void>(const Standing&)> settle;
+  };
+  Control(const BrickAddress& address, const ClientOptions& options, const Notifications& notifications, Callbacks callbacks);
   ~Control() { stop(); }
 
   // The session, at once, when requests may be sent; otherwise why not: EAGAIN: not known yet; what connect says when the
@@ -67,7 +71,7 @@ class Control {
   const BrickAddress& address_;
   const ClientOptions& options_;
   const Notifications& notifications_;
-  const std::function<void()> idle_, on_down_;
+  const Callbacks callbacks_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

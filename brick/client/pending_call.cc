@@ -35,6 +35,7 @@ struct PendingCall::State {
   bool once = false;
   bool started = false, in_flight = false, done = false;
   bool maybe_done = false;         // it was sent, and no answer says that it was not carried out
+  bool answered = false;           // by the brick, and not that it is to be asked again
   uint32_t sent_count = 0;
   uint64_t session = 0;            // that it was sent in last
   Slot* slot = nullptr;
@@ -91,6 +92,7 @@ Result<void> PendingCall::State::end(Result<void> outcome) {
 }
 
 void PendingCall::State::release_slot() {
+  if (slot != nullptr) slot->unsure = maybe_done && !answered;
   if (slot != nullptr) brick.pool.release(std::exchange(slot, nullptr));
 }
 
@@ -146,6 +148,7 @@ Result<void> PendingCall::State::try_send(Patience patience) {
   header.cpu = static_cast<uint16_t>(slot->cpu + 1);
   set_descriptor_flag(header);
   maybe_done = true;
+  answered = false;
   if (auto sent = slot->connection->send(request); !sent) {
     drop_connection();
     return sent;
@@ -172,6 +175,7 @@ Result<void> PendingCall::State::receive() {
 // What the reply's status means for the way of the request.
 Result<void> PendingCall::State::judge() {
   const int status = static_cast<int>(reply.header.status);
+  answered = status != wire::kSlotBusy;
   switch (status) {
     case 0: return end({});
     case wire::kGrace:

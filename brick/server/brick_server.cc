@@ -179,6 +179,14 @@ void BrickServer::cut_connections() {
   for (const auto& lane : impl_->lanes) lane->cut();
 }
 
+void BrickServer::end_sessions(const Id& client) {
+  for (const auto& session : impl_->sessions.all()) {
+    if (session->client() != client) continue;
+    impl_->leases.forget(session->id());
+    impl_->sessions.end(session);
+  }
+}
+
 void BrickServer::stop() {
   if (!impl_ || !impl_->accept_thread.joinable()) return;
   impl_->state.stop();

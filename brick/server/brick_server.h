@@ -51,6 +51,7 @@ class BrickServer {
   // For tests.
   Faults& faults();
   void cut_connections();
+  void end_sessions(const Id& client);  // as if their leases had run out
 
   // What there is to do for somebody who looks after the brick (tools/voldbrick_main.cc).
   struct Chores {

@@ -19,6 +19,14 @@ bool has_the_right_shape(const Operation& operation, const wire::RequestHeader& 
          (operation.has_name2 || header.name2_size == 0) && (operation.has_data || header.data_size == 0);
 }
 
+// For tests. False: nothing was to be held.
+bool hold(ServerState& server, std::atomic<uint32_t>& count) {
+  if (!spend(count)) return false;
+  ++server.faults.held;
+  while (!server.faults.release.load() && !server.stopping.load()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  return true;
+}
+
 // Without a session; the connection has proved the volume's secret all the same.
 bool needs_no_session(wire::Op op) {
   return op == wire::Op::kMapGet || op == wire::Op::kMapPut || op == wire::Op::kStatus;
@@ -33,6 +41,7 @@ int handle(ServerState& server, const std::shared_ptr<Session>& session, const O
     if (const uint32_t delay = dial.delay_ms.load(); delay != 0) {
       std::this_thread::sleep_for(std::chrono::milliseconds(delay));
     }
+    hold(server, dial.hold_before);
     if (const int error = dial.error.load(); error != 0) return error;
   }
   const Result<void> result = operation.handler(call);
@@ -48,9 +57,11 @@ int run(ServerState& server, const std::shared_ptr<Session>& session, const Oper
     // A payload is not held for so long: it comes again.
     if (!payloads.empty() && server.store.in_grace()) return wire::kGrace;
     if (!server.wait_out_grace()) return wire::kGrace;
+    if (session->ended()) return wire::kSessionGone;
   }
   const uint64_t since = server.leases.now();
   const int status = handle(server, session, operation, request, note, reply);
+  if (changes) session->acted(request.header.slot);
   const bool pinned = status == 0 && hand_out(server, session, request, reply);
   // Before all have reclaimed, any file may be one that was handed out.
   const auto is_pinned = [&server](const Id& file) { return server.store.in_grace() || server.pins.is_pinned(file); };
@@ -64,7 +75,8 @@ int run(ServerState& server, const std::shared_ptr<Session>& session, const Oper
       tell_directories(server.store, request, changed, reply, told);
     }
   }
-  if (!told.empty() && !session->client().is_adopted()) {  // a client that keeps nothing (WIRE.md, "Handshake")
+  // Nor a client that keeps nothing (WIRE.md, "Handshake").
+  if (!told.empty() && !session->ended() && !session->client().is_adopted()) {
     reply.header.grant_ms = server.leases.grant(session->id(), since, told, changes);
   }
   return status;
@@ -74,13 +86,16 @@ int run(ServerState& server, const std::shared_ptr<Session>& session, const Oper
 int run_in_slot(ServerState& server, const std::shared_ptr<Session>& session, const Operation& operation,
                 const wire::RequestView& request, uint64_t connection, std::vector<Payload>& payloads, wire::ReplyBuilder& reply) {
   const uint16_t slot = request.header.slot;
-  switch (session->enter(slot, request.header.sequence, operation.once, connection)) {
+  const bool acts = operation.once || may_change(operation.op);
+  switch (session->enter(slot, request.header.sequence, operation.once, acts, connection)) {
     case Session::Entry::kBusy: return wire::kSlotBusy;
     case Session::Entry::kStale: return wire::kSlotStale;
+    case Session::Entry::kGone: return wire::kSessionGone;
     case Session::Entry::kReplay:
       // What has happened before the restart may still be unknown to those who have not come back.
-      if (may_change(operation.op) && !payloads.empty() && server.store.in_grace()) return wire::kGrace;
-      if (may_change(operation.op) && !server.wait_out_grace()) return wire::kGrace;
+      // Not kGrace, which says that nothing has happened.
+      if (may_change(operation.op) && !payloads.empty() && server.store.in_grace()) return wire::kSlotBusy;
+      if (may_change(operation.op) && !server.wait_out_grace()) return wire::kSlotBusy;
       session->file().recall(slot, reply);
       reply.header.flags = wire::kFlagReplayed;  // and no descriptor
       reply.header.grant_ms = 0;
@@ -150,7 +165,9 @@ bool dispatch(ServerState& server, const std::shared_ptr<Session>& session, cons
     session->bytes_in.fetch_add(request.header.data_size, std::memory_order_relaxed);
     session->bytes_out.fetch_add(reply.header.data_size, std::memory_order_relaxed);
   }
-  return !(faulty && spend(server.faults.dial(request.op()).cut_after));
+  if (!faulty) return true;
+  Faults::Dial& dial = server.faults.dial(request.op());
+  return !hold(server, dial.hold_after) && !spend(dial.cut_after);
 }
 
 }  // namespace voldfs::server

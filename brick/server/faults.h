@@ -15,10 +15,14 @@ struct Faults {
     std::atomic<int> error{0};            // instead of the operation
     std::atomic<uint32_t> cut_before{0};  // so many requests lose their connection and are not carried out
     std::atomic<uint32_t> cut_after{0};   // so many are carried out and lose their connection before the reply
+    std::atomic<uint32_t> hold_before{0}; // so many wait for `release` before they are carried out
+    std::atomic<uint32_t> hold_after{0};  // so many are carried out, wait for `release`, and lose their connection then
   };
 
   std::atomic<bool> any{false};  // set by whoever turns a dial
   std::atomic<bool> refuse_connections{false};
+  std::atomic<uint32_t> held{0};          // so many wait or have waited
+  std::atomic<bool> release{false};
   std::array<Dial, 256> dials;
 
   Dial& dial(wire::Op op) {

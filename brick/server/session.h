@@ -38,16 +38,23 @@ class Session {
   bool to_reclaim() const { return to_reclaim_.load(std::memory_order_relaxed); }
   void reclaimed() { to_reclaim_.store(false, std::memory_order_relaxed); }
 
+  // After end(): no request of the session is at work on the disk any more. False: one still is, `within_ms` later.
+  bool await_idle(uint32_t within_ms);
+
   // Slots. Every request enters its slot, so that one which was delayed on a lost connection is never carried out
   // behind its own repetition or a later one; those with `once` are remembered beyond that.
-  enum class Entry { kRun, kReplay, kBusy, kStale };
+  // kGone: the session has ended, and nothing of it is begun any more.
+  enum class Entry { kRun, kReplay, kBusy, kStale, kGone };
   // kRun: leave() must follow, after finish() or forget() if `once`. Waits up to kSlotWaitMs for the slot's running
   // request. REQUIRES: slot < slots()
   // `connection`: its number. kStale also if the slot has been used over a newer one since: a client sends a slot's requests over one
   // connection, and over another when that is lost; what still comes over the lost one was sent again long ago.
-  Entry enter(uint32_t slot, uint64_t sequence, bool once, uint64_t connection);
+  // `acts`: it may change something, which await_idle() waits for.
+  Entry enter(uint32_t slot, uint64_t sequence, bool once, bool acts, uint64_t connection);
   // For a connection that joins, before its client hears that it has: higher than those of all before it.
   uint64_t number_connection() { return ++last_connection_; }
+  // The operation has done what it does to the disk: a session that has ended need not be waited for.
+  void acted(uint32_t slot);
   void leave(uint32_t slot);
   SlotFile& file() { return *file_; }
 
@@ -73,6 +80,7 @@ class Session {
     std::mutex mutex;
     std::condition_variable left;
     bool running = false;    // guarded by mutex
+    bool acting = false;     // guarded by mutex: running, and not acted() yet
     uint64_t newest = 0;     // guarded by mutex: the highest sequence that has entered
     uint64_t connection = 0; // guarded by mutex: the newest that it was used over
   };

@@ -118,7 +118,18 @@ Result<std::unique_ptr<SlotFile>> Sessions::make_file(uint64_t id, const Id& cli
   return SlotFile::create_volatile(boot_, id, client, wire::kSlotsMax);
 }
 
+std::vector<std::shared_ptr<Session>> Sessions::ended_of(const Id& client) {
+  std::vector<std::shared_ptr<Session>> found;
+  std::lock_guard lock(mutex_);
+  std::erase_if(ended_, [](const auto& session) { return session.expired(); });
+  for (const auto& each : ended_)
+    if (auto session = each.lock(); session && session->client() == client) found.push_back(std::move(session));
+  return found;
+}
+
 Result<std::shared_ptr<Session>> Sessions::create(const Id& client) {
+  for (const auto& earlier : ended_of(client))
+    if (!earlier->await_idle(kSlotWaitMs)) return fail(EAGAIN);
   {
     std::lock_guard lock(mutex_);
     if (sessions_.size() >= kSessionsMax) return fail(EUSERS);
@@ -149,8 +160,9 @@ void Sessions::end(const std::shared_ptr<Session>& session) {
   {
     std::lock_guard lock(mutex_);
     if (sessions_.erase(session->id()) == 0) return;
+    session->end();
+    ended_.push_back(session);
   }
-  session->end();
   if (!said_bye(session->id())) ++died_;
   clean_up_(session->id());
   if (!frozen_.load()) remove_file(std::to_string(session->id()));

@@ -24,7 +24,8 @@ class Sessions {
   // settles what their slots noted without a result. Those of an earlier boot of the host are removed.
   Result<void> load(store::Store& store);
 
-  // EUSERS: kSessionsMax are there. A full disk is no reason to fail: the session then lives in memory alone.
+  // Nothing of the client's earlier sessions is at work any more, or will be: what their requests came to, the new one finds. EAGAIN: that
+  // takes longer than kSlotWaitMs. EUSERS: kSessionsMax are there. A full disk is no reason to fail: the session then lives in memory alone.
   Result<std::shared_ptr<Session>> create(const Id& client);
   // null: unknown, ended, or another client's.
   std::shared_ptr<Session> find(uint64_t id, const Id& client) const;
@@ -49,6 +50,7 @@ class Sessions {
   void freeze();
 
  private:
+  std::vector<std::shared_ptr<Session>> ended_of(const Id& client);
   Result<std::unique_ptr<SlotFile>> make_file(uint64_t id, const Id& client);
   void remove_file(const std::string& name);
 
@@ -61,6 +63,7 @@ class Sessions {
   bool rebooted_ = false;  // load() alone sets it
   mutable std::mutex mutex_;
   std::unordered_map<uint64_t, std::shared_ptr<Session>> sessions_;  // guarded by mutex_
+  std::vector<std::weak_ptr<Session>> ended_;                       // guarded by mutex_: those that somebody still works for
   std::unordered_map<uint64_t, int64_t> byes_;                      // guarded by mutex_: until when remembered
 };
 

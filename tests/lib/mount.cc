@@ -50,8 +50,9 @@ std::filesystem::path programs() {
   return std::filesystem::read_symlink("/proc/self/exe").parent_path().parent_path() / "bin";
 }
 
-uint16_t free_port() {
-  unique_fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+// `socket` keeps it from who asks next.
+uint16_t free_port(unique_fd& socket) {
+  socket.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -174,11 +175,12 @@ MountedVolume::MountedVolume(const Options& options) : options_(options) {
   volume_ = map.volume;
   map.root_home = 1;
   std::vector<dht::Target> targets;
+  std::vector<unique_fd> ports(options.bricks);
   bricks_.resize(options.bricks);
   for (size_t i = 0; i < options.bricks; i++) {
     Brick& brick = bricks_[i];
     brick.path = directory_ / ("brick" + std::to_string(i + 1));
-    brick.port = free_port();
+    brick.port = free_port(ports[i]);
     std::filesystem::create_directory(brick.path);
     if (i < options.disk_mib.size() && options.disk_mib[i] != 0) make_disk(brick.path, options.disk_mib[i]);
     dht::BrickEntry entry;
@@ -192,6 +194,7 @@ MountedVolume::MountedVolume(const Options& options) : options_(options) {
   map.layouts.emplace_back(1, dht::HashRule::kXxh3Rendezvous1, std::move(targets));
   std::ofstream(map_file()) << map.to_json();
   if (auto made = dht::make_secret(map_file().string() + ".secret"); !made) die(made.error());
+  ports.clear();
   for (size_t i = 0; i < options.bricks; i++) start_brick(i);
 }
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <sys/xattr.h>
 
 #include <atomic>
 #include <map>
@@ -314,6 +315,101 @@ TEST(BrickServerFault, Restart_BringsTheSessionBack) {
   }
   EXPECT_EQ(0, lost);
   EXPECT_EQ(1u, brick.server->sessions());
+}
+
+// A client's removal of a file, which the brick has begun when the client loses it; then it makes the file anew.
+class BrickServerZombieFault : public testing::Test {
+ protected:
+  void connect(client::OnBrickDown how) {
+    client_ = brick_.connect({}, [&](client::ClientOptions& options) { options.on_brick_down = how, id_ = options.client; });
+    must_create(*client_, "file");
+    faults_ = &brick_.server->faults();
+    faults_->dial(Op::kUnlink).hold_before = 1;
+    wire::UnlinkBody body{};
+    body.dir.id = kRootId, body.dir.epoch = 1;
+    unlink_ = std::make_unique<client::PendingCall>(*client_, wire::Request(Op::kUnlink, body, "file"), kRoot);
+    unlink_->send();
+    ASSERT_TRUE(eventually([&] { return faults_->held == 1; }));
+  }
+
+  // It must not be made before the removal has come to its end.
+  void make_anew() {
+    std::atomic<bool> is_made = false;
+    std::thread maker([&] {
+      Result<wire::Reply> made;
+      do made = client_->call(create_request("file"), kRoot);
+      while (!made && made.error().code == EIO);
+      EXPECT_TRUE(made) << made.error().code;
+      is_made = true;
+    });
+    EXPECT_FALSE(eventually([&] { return is_made.load(); }, 300));
+    faults_->release = true;
+    maker.join();
+    wire::NameBody body{};
+    body.dir.id = kRootId, body.dir.epoch = 1;
+    EXPECT_TRUE(client_->call(wire::Request(Op::kLookup, body, "file"), kRoot));
+  }
+
+  RunningBrick brick_;
+  std::unique_ptr<client::BrickClient> client_;
+  std::unique_ptr<client::PendingCall> unlink_;
+  Faults* faults_ = nullptr;
+  Id id_;
+};
+
+TEST_F(BrickServerZombieFault, SessionEnds_NextOneComesBehindWhatRuns) {
+  connect(client::OnBrickDown::kWait);
+  brick_.server->end_sessions(id_);
+  brick_.server->cut_connections();
+  make_anew();
+  const auto unlinked = unlink_->wait();
+  ASSERT_FALSE(unlinked);
+  EXPECT_EQ(wire::kUnsettled, unlinked.error().code);
+}
+
+TEST_F(BrickServerZombieFault, RequestIsGivenUp_NextOneComesBehindIt) {
+  connect(client::OnBrickDown::kError);
+  faults_->refuse_connections = true;
+  brick_.server->cut_connections();
+  const auto unlinked = unlink_->wait();
+  ASSERT_FALSE(unlinked);
+  EXPECT_EQ(EIO, unlinked.error().code);
+  unlink_.reset();
+  faults_->refuse_connections = false;
+  make_anew();
+}
+
+// A brick that has restarted holds back what it answers from memory, with the payload, until all have come back. Who is told to come
+// again must not think that nothing has happened: his session may end.
+TEST(BrickServerSessionFault, EndsWhileAnAnswerIsHeldBack_IsNotCarriedOutAgain) {
+  RunningBrick brick;
+  Id id;
+  auto client = brick.connect({}, [&](client::ClientOptions& options) { id = options.client; });
+  client::Notifications silent;
+  silent.reclaim = [](uint16_t, bool) { return false; };
+  auto other = brick.connect(std::move(silent));
+  ASSERT_TRUE(other->connect(10'000));
+  must_create(*client, "file");
+  const auto file = *client->call(create_request("file"), kRoot)->body<wire::EntryBody>();
+  wire::XattrBody body{};
+  body.object = file.object, body.flags = XATTR_CREATE;
+  const auto value = pattern(10);
+  brick.server->faults().dial(Op::kSetxattr).hold_after = 1;
+  client::PendingCall set(*client, wire::Request(Op::kSetxattr, body, "user.note", {}, value), kRoot);
+  set.send();
+  ASSERT_TRUE(eventually([&] { return brick.server->faults().held == 1; }));
+  brick.kill();
+  brick.start();
+  Result<void> result;
+  std::thread waiter([&] { result = set.wait(); });
+  EXPECT_TRUE(eventually([&] {
+    const auto operations = nlohmann::json::parse(brick.server->status())["operations"];
+    return operations.contains("setxattr") && operations["setxattr"]["count"] > 1;
+  }));
+  brick.server->end_sessions(id);
+  waiter.join();
+  ASSERT_FALSE(result);
+  EXPECT_EQ(wire::kUnsettled, result.error().code);
 }
 
 TEST(BrickServerFault, Kill_BetweenCreateAndReply_CreatesOnce) {
