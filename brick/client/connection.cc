@@ -104,6 +104,7 @@ void Connection::set_timeouts(uint32_t milliseconds) {
 // An answer may take as long as it takes; but a host that does not even acknowledge for the time of a lease is down.
 void Connection::prepare_for_service() {
   set_timeouts(0);
+  in_service_ = true;
   if (local_) return;
   const int lease_ms = static_cast<int>(std::max<uint32_t>(welcome_.lease_ms, 4000));
   set(socket_.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, lease_ms);
@@ -216,7 +217,16 @@ Result<void> Connection::receive(wire::Reply& reply, std::span<std::byte> data_i
   return reply.header.data_size != 0 ? receive_data(reply, data_into) : Result<void>{};
 }
 
+// A thread asleep in recv(2) on a unix socket is woken twice for an answer: also when the brick takes the request off the
+// socket, which makes room to write. One in poll(2) is asked what it waits for. (4 us of a request.)
+void Connection::await_answer() {
+  if (!local_ || !in_service_) return;
+  pollfd answer{socket_.get(), POLLIN, 0};
+  ::poll(&answer, 1, -1);  // an error or a signal: the call that receives sees it
+}
+
 Result<void> Connection::fill(size_t wanted) {
+  if (received_ < wanted) await_answer();
   while (received_ < wanted) {
     const auto room = std::span(input_).subspan(received_);
     const ssize_t more = may_get_descriptor_ ? receive_with_descriptor(room) : ::recv(socket_.get(), room.data(), room.size(), 0);
@@ -256,6 +266,7 @@ Result<bool> Connection::receive_read(wire::Reply& reply, std::span<std::byte> d
   from.msg_iov = parts;
   from.msg_iovlen = 2;
   ssize_t count;
+  await_answer();
   do {
     count = ::recvmsg(socket_.get(), &from, 0);
   } while (count < 0 && errno == EINTR);

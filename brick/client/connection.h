@@ -48,6 +48,7 @@ class Connection {
   void set_timeouts(uint32_t milliseconds);
   void prepare_for_service();
 
+  void await_answer();
   Result<void> fill(size_t wanted);
   ssize_t receive_with_descriptor(std::span<std::byte> into);
   Result<bool> receive_read(wire::Reply& reply, std::span<std::byte> data_into);
@@ -57,6 +58,7 @@ class Connection {
   const unique_fd socket_;
   const bool local_;                       // the unix socket: root at both ends
   wire::WelcomeBody welcome_{};
+  bool in_service_ = false;                // the handshake, and what it may take, is over
   bool passes_descriptors_ = false;
   uint16_t last_op_ = 0;
   bool may_get_descriptor_ = false;        // with the reply to the last request

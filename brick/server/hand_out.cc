@@ -35,6 +35,10 @@ bool hand_out(ServerState& server, const std::shared_ptr<Session>& session, cons
   const bool reclaimed = (request.header.flags & wire::kFlagReclaim) != 0;
   if (!reclaimed && has_privileges(file->fd.get(), entry)) return false;
 
+  // Of its own: the open may end before the reply has left. Without room for it the client has an open without a descriptor.
+  unique_fd copy(reclaimed ? -1 : ::fcntl(file->fd.get(), F_DUPFD_CLOEXEC, 0));
+  if (!reclaimed && !copy) return false;
+
   const bool writable = is_writable(file->flags);
   if (!file->handed_out.load()) {
     server.pins.add(entry.object, writable);
@@ -51,8 +55,7 @@ bool hand_out(ServerState& server, const std::shared_ptr<Session>& session, cons
   if (reclaimed) return writable;
   server.metrics.descriptors.fetch_add(1, std::memory_order_relaxed);
   reply.header.flags |= wire::kFlagDescriptor;
-  reply.descriptor = file->fd.get();
-  reply.descriptor_owner = std::move(file);
+  reply.descriptor = std::move(copy);
   return writable;
 }
 

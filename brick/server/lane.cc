@@ -110,20 +110,19 @@ void Lane::serve_requests(Stream& stream) {
     reply.name.clear();
     reply.name2.clear();
     reply.data.clear();
-    reply.descriptor = -1;
+    reply.descriptor.reset();
     if (!dispatch(server_, session_, operation, request_, connection_, data_room_, payloads_, reply)) return;
     if (server_.killed.load(std::memory_order_relaxed)) return;
     drop_request();
     send_deadline_us_ = deadline_in(kSendMs);
-    stream.begin_send(gather(reply), reply.descriptor);
-    if (payloads_.empty() && received_ == 0 && reply.descriptor < 0) {
+    stream.begin_send(gather(reply), std::move(reply.descriptor));
+    if (payloads_.empty() && received_ == 0) {
       // The next request's beginning is awaited with the same system call that sends this reply.
       stream.begin_receive(input_);
       continue;
     }
     const bool sent = stream.finish_send(send_deadline_us_).has_value();
     payloads_.clear();
-    reply.descriptor_owner.reset();  // or a file would stay open here until the next request
     if (!sent) return;
   }
   server_.metrics.protocol_errors.fetch_add(1);

@@ -30,7 +30,7 @@ Stream::~Stream() {
 
 io_uring_sqe* Stream::entry(Completion& completion) {
   io_uring_sqe* sqe = ::io_uring_get_sqe(&ring_);
-  if (sqe == nullptr) std::abort();  // two operations at most are ever under way
+  if (sqe == nullptr) std::abort();  // three operations at most are ever under way
   completion.pending = true;
   return sqe;
 }
@@ -41,23 +41,36 @@ void Stream::begin_receive(std::span<std::byte> into) {
   ::io_uring_sqe_set_data(sqe, &receive_);
 }
 
-void Stream::begin_send(wire::Gather message, int descriptor) {
+void Stream::begin_send(wire::Gather message, unique_fd descriptor) {
   sending_ = message;
   message_ = {};
   message_.msg_iov = sending_.parts.data();
   message_.msg_iovlen = sending_.count;
-  if (descriptor >= 0) {
+  if (descriptor) {
     message_.msg_control = control_.data();
     message_.msg_controllen = control_.size();
     cmsghdr* const control = CMSG_FIRSTHDR(&message_);
     control->cmsg_level = SOL_SOCKET;
     control->cmsg_type = SCM_RIGHTS;
-    control->cmsg_len = CMSG_LEN(sizeof descriptor);
-    std::memcpy(CMSG_DATA(control), &descriptor, sizeof descriptor);
+    const int fd = descriptor.get();
+    control->cmsg_len = CMSG_LEN(sizeof fd);
+    std::memcpy(CMSG_DATA(control), &fd, sizeof fd);
   }
   io_uring_sqe* sqe = entry(send_);
   ::io_uring_prep_sendmsg(sqe, socket_, &message_, MSG_NOSIGNAL | MSG_WAITALL);
   ::io_uring_sqe_set_data(sqe, &send_);
+  if (descriptor) close_behind(*sqe, std::move(descriptor));
+}
+
+// The ring closes it, whatever becomes of the send: a system call of its own between send and receive would let the peer, which
+// the send wakes, run on this CPU before this thread sleeps, and the scheduler then takes the peer's caller elsewhere.
+void Stream::close_behind(io_uring_sqe& send, unique_fd descriptor) {
+  send.flags |= IOSQE_IO_HARDLINK;
+  io_uring_sqe* const sqe = ::io_uring_get_sqe(&ring_);
+  if (sqe == nullptr) std::abort();  // as in entry()
+  ::io_uring_prep_close(sqe, descriptor.release());
+  ::io_uring_sqe_set_data(sqe, nullptr);
+  sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
 }
 
 // After a completion of the send: takes off what went out, and begins again if something is left.

@@ -28,8 +28,8 @@ class Stream {
 
   // Both only note what is to be done; the next wait hands it to the kernel.
   void begin_receive(std::span<std::byte> into);          // REQUIRES: none under way
-  // REQUIRES: none under way; borrows the parts. `descriptor` goes along with the first byte; -1: none. It stays open until sent.
-  void begin_send(wire::Gather message, int descriptor = -1);
+  // REQUIRES: none under way; borrows the parts. `descriptor`, if there is one, goes along with the first byte and is closed after it.
+  void begin_send(wire::Gather message, unique_fd descriptor = {});
   bool receiving() const { return receive_.pending; }
 
   // Until everything is sent. Deadlines are monotonic_us(); 0: none. ETIMEDOUT, or what the socket says.
@@ -48,6 +48,7 @@ class Stream {
   void reap();
   Result<void> continue_send();
   io_uring_sqe* entry(Completion& completion);
+  void close_behind(io_uring_sqe& send, unique_fd descriptor);
 
   const int socket_;
   io_uring ring_{};

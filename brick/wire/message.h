@@ -108,8 +108,7 @@ struct ReplyBuilder {
   std::string name, name2;
   std::span<std::byte> data_room;  // where a payload may be put: kDataMax bytes when the operation has one
   std::vector<std::byte> data;     // or a payload of its own; wins over data_room if not empty
-  int descriptor = -1;             // to be sent along; -1: none
-  std::shared_ptr<const void> descriptor_owner;  // keeps it open until the reply has left
+  unique_fd descriptor;            // to be sent along, if there is one
 
   template <class Body>
   void set_body(const Body& value) {
