@@ -13,8 +13,8 @@ constexpr uint64_t kDotDotCookie = 2;     // behind ".."; brick 0 is none
 constexpr unsigned kPositionBits = 53;
 constexpr uint64_t kPositionMask = (uint64_t{1} << kPositionBits) - 1;
 constexpr uint32_t kPageSize = 128u << 10;
+constexpr uint32_t kAttrPageMin = 1024;   // an entry of the longest name, whatever the reply has room for
 constexpr size_t kPrefetchMax = 8;        // bricks whose first pages are at hand
-constexpr auto kFreshFor = std::chrono::seconds(1);  // attributes that waited longer are not handed on
 
 uint64_t cookie_of(uint16_t ordinal, uint64_t position) {
   return static_cast<uint64_t>(ordinal) << kPositionBits | (position & kPositionMask);
@@ -24,14 +24,18 @@ bool is_down(const Error& error) { return error.code == EHOSTDOWN; }
 
 }  // namespace
 
-// The record comes from home each time a directory is read from its start: another client may have let the set grow.
+// The record comes from home each time a directory is read from its start, for another client may have let the set grow; which
+// takes back whatever home has granted of the directory.
 Result<void> DirStream::start(const Caller& caller) {
-  auto record = volume_.fetch_record(dir_, caller);
+  const auto told = dir_->attr_of(dir_->record().home);
+  const bool current = told && Grants::Delivery(volume_.grants).seconds(dir_->id(), {&told->grant, 1}) > 0;
+  auto record = current ? dir_->record() : volume_.fetch_record(dir_, caller);
   if (!record) return fail(record.error());
   record_ = *record;
   order_ = record_.epoch == 0 ? volume_.all_ordinals() : volume_.set_of(dir_);
   std::sort(order_.begin(), order_.end());
   pages_.clear();
+  ends_.clear();
   names_.clear();
   listing_ = {{}, dir_->changes.load()};
   dir_->note_listing({});
@@ -47,8 +51,9 @@ void DirStream::note_first_page(const Page& page) {
   if (listing_.grants.size() == order_.size()) dir_->note_listing(listing_);
 }
 
-Result<void> DirStream::read(uint64_t cookie, bool with_attr, const Caller& caller, const Take& take) {
+Result<void> DirStream::read(uint64_t cookie, uint32_t attr_room, const Caller& caller, const Take& take) {
   std::lock_guard lock(mutex_);
+  if (attr_room != 0) pages_.clear();
   if (cookie == 0 || order_.empty())
     if (auto started = start(caller); !started) return started;
   if (cookie < kDotDotCookie) {
@@ -70,7 +75,7 @@ Result<void> DirStream::read(uint64_t cookie, bool with_attr, const Caller& call
     // names: what was listed of them is behind us.
     Caller quick = caller;
     quick.only_if_up = position == 0 && at + postponed + 1 < order_.size();
-    auto step = read_brick(at, position, with_attr, quick, take);
+    auto step = read_brick(at, position, attr_room, quick, take);
     if (!step && is_down(step.error()) && quick.only_if_up) {
       postpone(at);
       ++postponed;
@@ -106,14 +111,15 @@ Result<bool> DirStream::take_dots(uint64_t& cookie, const Take& take) const {
   return take(entry);
 }
 
-// From `position` to this brick's end, or until the reply is full.
-Result<DirStream::Step> DirStream::read_brick(size_t at, uint64_t position, bool with_attr, const Caller& caller,
+// From `position` to this brick's end, or until the reply is full; with attributes, one page of them.
+Result<DirStream::Step> DirStream::read_brick(size_t at, uint64_t position, uint32_t attr_room, const Caller& caller,
                                               const Take& take) {
   const uint16_t ordinal = order_[at];
   for (;;) {
+    if (const auto end = ends_.find(ordinal); end != ends_.end() && end->second == position) return Step::kEnd;
     auto have = pages_.find(ordinal);
     if (have == pages_.end() || have->second.position() != position) {
-      if (auto fetched = fetch(at, position, with_attr, caller); !fetched) return fail(fetched.error());
+      if (auto fetched = fetch(at, position, attr_room, caller); !fetched) return fail(fetched.error());
       have = pages_.find(ordinal);
     }
     Page& page = have->second;
@@ -126,40 +132,43 @@ Result<DirStream::Step> DirStream::read_brick(size_t at, uint64_t position, bool
       ++page.next;
     }
     const bool last = page.last;
+    if (last) ends_[ordinal] = page.position();
     position = page.end;
     pages_.erase(have);
     if (last) return Step::kEnd;
+    if (attr_room != 0) return Step::kFull;  // or nearly: what is left of it is not worth another request
   }
 }
 
-wire::Request DirStream::page_request(uint64_t position, bool with_attr) const {
+// With attributes no more than the reply has room for: an entry is smaller there than in the page.
+wire::Request DirStream::page_request(uint64_t position, uint32_t attr_room) const {
   // Names are not attributes: an older copy of the directory lists as well.
-  return wire::Request(wire::Op::kReaddir, wire::ReaddirBody{{dir_->id(), 0, record_.epoch, 0}, position, kPageSize,
-                                                             with_attr ? 1u : 0u});
+  const uint32_t size = attr_room != 0 ? std::clamp(attr_room, kAttrPageMin, kPageSize) : kPageSize;
+  return wire::Request(wire::Op::kReaddir, wire::ReaddirBody{{dir_->id(), 0, record_.epoch, 0}, position, size, attr_room != 0 ? 1u : 0u});
 }
 
-// The brick's page, and the first pages of those that come next, at once.
-Result<void> DirStream::fetch(size_t at, uint64_t position, bool with_attr, const Caller& caller) {
+// The brick's page, and the first pages of those that come next, at once; with attributes only at the start, for a large directory's
+// would not be used in this read.
+Result<void> DirStream::fetch(size_t at, uint64_t position, uint32_t attr_room, const Caller& caller) {
   const uint16_t wanted = order_[at];
   pages_.erase(wanted);
   std::vector<uint16_t> ordinals{wanted};
-  for (size_t next = at + 1; next < order_.size() && ordinals.size() < kPrefetchMax; ++next)
+  const bool ahead = attr_room == 0 || (at == 0 && position == 0);
+  for (size_t next = at + 1; ahead && next < order_.size() && ordinals.size() < kPrefetchMax; ++next)
     if (!pages_.contains(order_[next])) ordinals.push_back(order_[next]);
-  const Clock::time_point now = Clock::now();
   Result<void> result;
   for (Answer& answer : volume_.ask(ordinals, [&](uint16_t ordinal) {
-         return page_request(ordinal == wanted ? position : 0, with_attr);
+         return page_request(ordinal == wanted ? position : 0, attr_room);
        }, caller)) {
-    auto accepted = accept(answer, answer.ordinal == wanted ? position : 0, now);
+    auto accepted = accept(answer, answer.ordinal == wanted ? position : 0);
     if (!accepted && answer.ordinal == wanted) result = accepted;  // the others are asked again in their turn
   }
   return result;
 }
 
-Result<void> DirStream::accept(Answer& answer, uint64_t position, Clock::time_point asked_at) {
+Result<void> DirStream::accept(Answer& answer, uint64_t position) {
   Page page;
   page.start = position;
-  page.asked_at = asked_at;
   if (!answer.status) {
     const int code = answer.status.error().code;
     // In the set, but never made there, or removed since: it has no names.
@@ -209,7 +218,7 @@ Result<bool> DirStream::list(uint16_t ordinal, const Page& page, const DirentVie
   out.cookie = cookie_of(ordinal, entry.header.position);
   const bool whole = entry.header.with_attr && entry.header.kind == wire::EntryKind::kObject &&
                      out.type != wire::ObjectType::kDirectory && !entry.header.leaving && record_.epoch != 0 &&
-                     !entry.header.id.is_none() && Clock::now() - page.asked_at < kFreshFor;
+                     !entry.header.id.is_none();
   if (!whole) return true;
   wire::EntryBody body{};
   body.kind = wire::EntryKind::kObject;
@@ -234,9 +243,9 @@ Result<std::shared_ptr<DirStream>> Volume::open_directory(const NodePtr& dir, co
   return std::make_shared<DirStream>(*impl_, dir);
 }
 
-Result<void> Volume::read_directory(DirStream& stream, uint64_t cookie, bool with_attr, const Caller& caller,
+Result<void> Volume::read_directory(DirStream& stream, uint64_t cookie, uint32_t attr_room, const Caller& caller,
                                     const std::function<bool(const ListedEntry&)>& take) {
-  return stream.read(cookie, with_attr, caller, take);
+  return stream.read(cookie, attr_room, caller, take);
 }
 
 }  // namespace voldfs::dht

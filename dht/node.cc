@@ -146,6 +146,24 @@ Grant Node::no_capability() const {
   return no_capability_;
 }
 
+void Node::note_no_xattrs(const Grant& grant) {
+  if (grant.sequence == 0) return;
+  std::lock_guard lock(mutex_);
+  const bool before_change = grant.generation == xattrs_changed_.generation && grant.sequence <= xattrs_changed_.sequence;
+  if (!before_change && grant.generation >= xattrs_changed_.generation) no_xattrs_ = grant;
+}
+
+void Node::note_xattrs_changed(const Grant& when) {
+  std::lock_guard lock(mutex_);
+  xattrs_changed_ = when;
+  no_xattrs_ = {};
+}
+
+Grant Node::no_xattrs() const {
+  std::lock_guard lock(mutex_);
+  return no_xattrs_;
+}
+
 void Node::forget_attr(Grant since) {
   since.end_ms = 0;
   std::lock_guard lock(mutex_);

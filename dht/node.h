@@ -149,6 +149,12 @@ class Node : public std::enable_shared_from_this<Node> {
   void note_no_capability(const Grant& grant);
   Grant no_capability() const;
 
+  // Not of directories: while the grant holds there are no extended attributes that a client can see.
+  void note_no_xattrs(const Grant& grant);
+  // This mount has changed them, as of the grant, which says no more than when; what was told before is void.
+  void note_xattrs_changed(const Grant& when);
+  Grant no_xattrs() const;
+
   // The kernel's lookup count; fuse/ alone uses it, under the NodeTable's shard lock.
   uint64_t kernel_lookups = 0;
 
@@ -169,6 +175,7 @@ class Node : public std::enable_shared_from_this<Node> {
   std::shared_ptr<Durability> durability_;    // guarded by mutex_; files alone
   DataStamp data_stamp_;                      // guarded by mutex_; files alone
   Grant no_capability_;                       // guarded by mutex_; files alone
+  Grant no_xattrs_, xattrs_changed_;          // guarded by mutex_; not of directories
   std::unique_ptr<KernelPages> kernel_pages_owned_;  // guarded by mutex_; files alone
   std::atomic<KernelPages*> kernel_pages_ = nullptr;
   std::atomic<int64_t> kept_until_ms_ = 0;

@@ -136,8 +136,9 @@ class Volume {
   Result<std::shared_ptr<DirStream>> open_directory(const NodePtr& dir, const Caller& caller);
   // Whether the directory's names are what they were when it was last read from its start.
   bool is_listing_current(const NodePtr& dir) const;
-  // Calls `take` for entries behind the cookie until it returns false (the reply is full) or there are none.
-  Result<void> read_directory(DirStream& stream, uint64_t cookie, bool with_attr, const Caller& caller,
+  // Calls `take` for entries behind the cookie until it returns false (the reply is full) or there are none, or, with attributes,
+  // when it has had some. `attr_room`: bytes of the reply, for attributes too; 0: names alone.
+  Result<void> read_directory(DirStream& stream, uint64_t cookie, uint32_t attr_room, const Caller& caller,
                               const std::function<bool(const ListedEntry&)>& take);
 
   // Locks (volume_lock.cc). A wait does not block: `granted` is called once, from another thread or before this returns,

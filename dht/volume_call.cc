@@ -224,6 +224,7 @@ Result<Entry> Volume::Impl::entry_from(const wire::EntryBody& body, const NodePt
     entry.node->set_location({entry.node->record().home, {}});
   } else {
     entry.node->set_location({ordinal, body.object.handle});
+    if (binding && !entry.pinned && (body.attr.flags & wire::kAttrNoXattrs)) entry.node->note_no_xattrs(grant);
   }
   if (dir && entry.node != root) entry.node->set_name(dir, name);
   return entry;

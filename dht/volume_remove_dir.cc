@@ -32,12 +32,6 @@ std::vector<uint16_t> copies_of(const wire::DirRecord& record) {
   return ordinals;
 }
 
-bool is_home_alone(const wire::DirRecord& record) {
-  for (const uint16_t ordinal : copies_of(record))
-    if (record.set.has(ordinal)) return false;
-  return true;
-}
-
 // To all of the set at once. ENOTEMPTY of one wins over everything else. The backup's copy, when it is not in the set, holds no
 // name and may be down.
 Result<void> ask_members(Volume::Impl& volume, const wire::DirRecord& record, const Id& txn, const Caller& caller) {
@@ -97,20 +91,27 @@ Result<void> park_all_orphans(Volume::Impl& volume, const NodePtr& dir, const Ca
   return {};
 }
 
+// From here on the set grows no more: whether it is empty on all of them. If not, it lives on.
+Result<void> empty_members(Volume::Impl& volume, const wire::DirRecord& record, const Id& txn, const Caller& caller) {
+  const Result<void> empty = ask_members(volume, record, txn, caller);
+  if (empty) return {};
+  if (auto back = cancel_removal(volume, record.id, txn, caller); !back) return back;
+  return empty;
+}
+
+// The end at home, and of the name if it is there.
+Result<void> commit_removal(Volume::Impl& volume, const wire::DirRecord& record, const NodePtr& parent, std::string_view name,
+                            const Id& txn, const Caller& caller) {
+  auto done = ask_home(volume, wire::RemovePhase::kCommit, record, parent, name, txn, caller);
+  if (!done && !is_gone(done.error())) return done;
+  drop_backup(volume, record, txn);
+  return {};
+}
+
 // One try. ENOTEMPTY may be due to orphans.
 Result<void> remove_once(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Resolved& found,
                          const NodePtr& victim, const Caller& caller) {
   const Id txn = Id::random();
-  if (!found.stub && is_home_alone(victim->record())) {
-    const wire::DirRecord record = victim->record();
-    auto whole = ask_home(volume, wire::RemovePhase::kWhole, record, dir, name, txn, caller);
-    if (whole) {
-      drop_backup(volume, record, txn);
-      return {};
-    }
-    // Its set has grown since, or it is another directory: the first phase tells.
-    if (whole.error().code != wire::kOtherId) return fail(whole.error());
-  }
   if (auto begun = begin_removal(volume, victim, dir, name, txn, caller); !begun) return begun;
   if (found.stub) {  // the name's end is the commit; at home that is the name's own removal
     auto gone = volume.call_name(dir, name, IfAbsent::kNoEntry,
@@ -134,20 +135,15 @@ Result<void> begin_removal(Volume::Impl& volume, const NodePtr& victim, const No
                            const Id& txn, const Caller& caller) {
   if (auto begun = ask_home(volume, wire::RemovePhase::kBegin, victim->record(), parent, name, txn, caller); !begun)
     return begun;
-  auto record = volume.home_record(victim, caller);  // from here on the set grows no more
-  Result<void> empty = record ? ask_members(volume, *record, txn, caller) : fail(record.error());
-  if (empty) return {};
+  auto record = volume.home_record(victim, caller);
+  if (record) return empty_members(volume, *record, txn, caller);
   if (auto back = cancel_removal(volume, victim->id(), txn, caller); !back) return back;
-  return empty;
+  return fail(record.error());
 }
 
 Result<void> finish_removal(Volume::Impl& volume, const NodePtr& victim, const NodePtr& parent, std::string_view name,
                             const Id& txn, const Caller& caller) {
-  const wire::DirRecord record = victim->record();
-  auto done = ask_home(volume, wire::RemovePhase::kCommit, record, parent, name, txn, caller);
-  if (!done && !is_gone(done.error())) return done;
-  drop_backup(volume, record, txn);
-  return {};
+  return commit_removal(volume, victim->record(), parent, name, txn, caller);
 }
 
 Result<void> cancel_removal(Volume::Impl& volume, const Id& victim, const Id& txn, const Caller& caller) {
@@ -188,23 +184,31 @@ Result<void> park_orphans(Volume::Impl& volume, const NodePtr& dir, uint16_t ord
 
 namespace {
 
-// Most directories that are removed are empty and at home alone: the name's authority is asked without a look first, and
-// refuses what needs more. False: look.
+// What has not worked has to be looked at; what may have worked is not known.
+Result<bool> look_unless_unknown(const Error& error) { return is_unknown(error) ? Result<bool>(fail(error)) : false; }
+
+// Most directories are at home where their name is: the name's authority is asked without a look first, removes what it holds
+// alone, begins with what others hold too, and refuses what needs more. False: look.
 Result<bool> remove_at_once(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller) {
   if (dir->record().epoch == 0) return false;
   const uint16_t ordinal = volume.hashed(dir, name);
   if (ordinal == 0) return false;
   const Id txn = Id::random();
   const wire::DirRef parent{dir->id(), 0, dir->record().epoch, 0};
-  const auto gone = volume.call(ordinal, removal_request(wire::RemovePhase::kWhole, parent, name, {}, txn), caller);
-  if (!gone) return is_unknown(gone.error()) ? Result<bool>(fail(gone.error())) : false;
-  if (const auto body = gone->body<wire::EntryBody>()) {
+  const auto asked = volume.call(ordinal, removal_request(wire::RemovePhase::kWhole, parent, name, {}, txn), caller);
+  if (!asked) return look_unless_unknown(asked.error());
+  const auto body = asked->body<wire::EntryBody>();
+  if (!body) return fail(body.error());
+  if (body->dir.state == wire::DirState::kRemoving) {
+    if (auto empty = empty_members(volume, body->dir, txn, caller); !empty) return look_unless_unknown(empty.error());
+    if (auto done = commit_removal(volume, body->dir, dir, name, txn, caller); !done) return look_unless_unknown(done.error());
+  } else {
     drop_backup(volume, body->dir, txn);
-    if (const NodePtr victim = volume.nodes.find(body->object.id)) {
-      wire::Attr last = body->attr;
-      last.nlink = 0;
-      victim->set_removed(last);
-    }
+  }
+  if (const NodePtr victim = volume.nodes.find(body->object.id)) {
+    wire::Attr last = body->attr;
+    last.nlink = 0;
+    victim->set_removed(last);
   }
   return true;
 }

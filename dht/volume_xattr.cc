@@ -9,6 +9,18 @@ constexpr uint32_t kValueMax = 64 * 1024;  // XATTR_SIZE_MAX and XATTR_LIST_MAX 
 
 constexpr std::string_view kCapability = "security.capability";
 
+bool has_none(const Volume::Impl& volume, const NodePtr& node) {
+  if (node->is_directory()) return false;
+  const Grant grant = node->no_xattrs();
+  return Grants::Delivery(volume.grants).seconds(node->id(), {&grant, 1}) > 0;
+}
+
+// Of which ENODATA is what an absent one is; the brick knows what else there is.
+bool is_usual(std::string_view name) {
+  if (name.starts_with("trusted.voldfs.")) return false;
+  return name.starts_with("user.") || name.starts_with("security.") || name.starts_with("trusted.") || name == "system.posix_acl_access";
+}
+
 Result<std::vector<std::byte>> ask_value(Volume::Impl& volume, wire::Op op, const NodePtr& node, std::string_view name,
                                          const Caller& caller, wire::Reply* refusal = nullptr) {
   wire::XattrBody body{};
@@ -32,6 +44,7 @@ Result<std::vector<std::byte>> ask_value(Volume::Impl& volume, wire::Op op, cons
 }  // namespace
 
 Result<std::vector<std::byte>> Volume::getxattr(const NodePtr& node, std::string_view name, const Caller& caller) {
+  if (is_usual(name) && has_none(*impl_, node)) return fail(ENODATA);
   const bool remembered = name == kCapability && !node->is_directory();
   if (remembered) {
     const Grant grant = node->no_capability();
@@ -44,6 +57,7 @@ Result<std::vector<std::byte>> Volume::getxattr(const NodePtr& node, std::string
 }
 
 Result<std::vector<std::byte>> Volume::listxattr(const NodePtr& node, const Caller& caller) {
+  if (has_none(*impl_, node)) return std::vector<std::byte>();
   return ask_value(*impl_, wire::Op::kListxattr, node, {}, caller);
 }
 
@@ -61,6 +75,8 @@ Result<void> Volume::setxattr(const NodePtr& node, std::string_view name, std::s
       },
       caller, &brick);
   if (name == kCapability) node->note_no_capability({});
+  if (reply) node->note_xattrs_changed(age_of(*reply));
+  else if (is_unknown(reply.error())) node->note_xattrs_changed({UINT64_MAX, UINT64_MAX, 0, 0});
   if (!reply) return fail(reply.error());
   return {};
 }

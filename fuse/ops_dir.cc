@@ -44,6 +44,8 @@ class Page {
     return true;
   }
 
+  uint32_t size() const { return static_cast<uint32_t>(room_.size()); }
+
   // Where reading ended early, what was read before it is given first, the error comes with the next page.
   Result<void> reply(const Result<void>& read) {
     if (!read && used_ == 0) return read;
@@ -80,7 +82,7 @@ Result<void> opendir(Request& request, fuse_ino_t ino, fuse_file_info* info) {
 
 Result<void> readdir(Request& request, fuse_ino_t, size_t size, off_t offset, fuse_file_info* info) {
   Page page(request, size);
-  return page.reply(request.volume().read_directory(*directory_handle(info)->stream, static_cast<uint64_t>(offset), false,
+  return page.reply(request.volume().read_directory(*directory_handle(info)->stream, static_cast<uint64_t>(offset), 0,
                                                     request.caller(),
                                                     [&page](const dht::ListedEntry& listed) { return page.add(listed); }));
 }
@@ -88,7 +90,7 @@ Result<void> readdir(Request& request, fuse_ino_t, size_t size, off_t offset, fu
 Result<void> readdirplus(Request& request, fuse_ino_t, size_t size, off_t offset, fuse_file_info* info) {
   Page page(request, size);
   return page.reply(
-      request.volume().read_directory(*directory_handle(info)->stream, static_cast<uint64_t>(offset), true, request.caller(),
+      request.volume().read_directory(*directory_handle(info)->stream, static_cast<uint64_t>(offset), page.size(), request.caller(),
                                       [&page](const dht::ListedEntry& listed) { return page.add_plus(listed); }));
 }
 

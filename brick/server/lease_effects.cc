@@ -62,7 +62,9 @@ struct Telling {
 
   void attr(const Id& id, wire::ObjectType type, std::byte* attr) const {
     if (type != wire::ObjectType::kFile || !is_pinned(id)) return items.attr(id);
-    const uint32_t flags = wire::kAttrPinned;
+    uint32_t flags;
+    std::memcpy(&flags, attr + offsetof(wire::Attr, flags), sizeof flags);
+    flags |= wire::kAttrPinned;
     std::memcpy(attr + offsetof(wire::Attr, flags), &flags, sizeof flags);
   }
 };

@@ -71,23 +71,23 @@ Result<void> clear_copy(Store& store, const Directory& dir, const std::string& n
   return park(store, dir.fd(), name, id->hex());
 }
 
-// rmdir(2) of a directory, wherever it lies, and its tombstone. entries() of it is held exclusively, and
-// clear_copies() has been here.
-Result<void> remove_here(Store& store, const DirectoryPtr& target, const Directory* parent, const std::string& name) {
-  int parent_fd = parent ? parent->fd() : -1;
-  std::string entry_name = name;
-  PhysicalPlace place;
-  auto there = parent ? get_id_at(parent_fd, name.c_str()) : Result<Id>(fail(ENOENT));
-  if (!there || *there != target->id()) {
-    auto found = find_place(*target);
-    if (!found) return fail(found.error());
-    place = std::move(*found);
-    parent_fd = place.parent.get(), entry_name = place.name;
-  }
-  if (unlinkat(parent_fd, entry_name.c_str(), AT_REMOVEDIR) != 0) {
-    return errno == EEXIST ? fail(ENOTEMPTY) : fail_errno();
-  }
+// rmdir(2) of a directory where it lies, and its tombstone. entries() of it is held exclusively, and clear_copies() has been
+// here.
+Result<void> remove_at(Store& store, const DirectoryPtr& target, int parent, const std::string& name) {
+  if (unlinkat(parent, name.c_str(), AT_REMOVEDIR) != 0) return errno == EEXIST ? fail(ENOTEMPTY) : fail_errno();
   return store.directories().forget(target->id(), true);
+}
+
+// The same, wherever it lies.
+Result<void> remove_anywhere(Store& store, const DirectoryPtr& target) {
+  const auto place = find_place(*target);
+  return place ? remove_at(store, target, place->parent.get(), place->name) : fail(place.error());
+}
+
+// The same, by its name if that leads to it.
+Result<void> remove_named(Store& store, const DirectoryPtr& target, const Directory& parent, const std::string& name) {
+  const auto there = get_id_at(parent.fd(), name.c_str());
+  return there && *there == target->id() ? remove_at(store, target, parent.fd(), name) : remove_anywhere(store, target);
 }
 
 // Home's entry at the name: what the request wants to remove, and nothing else. Where the directory's name is a stub on another
@@ -106,24 +106,39 @@ Result<void> check_name_of(Store& store, const Directory& parent, const std::str
   return {};
 }
 
-Result<void> remove_whole(Store& store, const DirectoryPtr& parent, const DirectoryPtr& target, const std::string& name,
-                          const wire::RmdirBody& body, const ChangeNote& note, wire::EntryBody& met) {
+// The removal is this transaction's until that commits or is cancelled.
+Result<void> note_removing(Directory& target, const Id& txn) {
+  auto updated = target.update([&](wire::DirRecord& record) -> Result<void> {
+    if (record.state == wire::DirState::kMoving) return fail(EBUSY);
+    record.state = wire::DirState::kRemoving;
+    record.txn = txn;
+    return {};
+  });
+  return updated ? Result<void>() : fail(updated.error());
+}
+
+// What is home's alone goes; of what others hold too, the removal begins (met.dir says so). `by_name`: the client does not know what
+// the name leads to, and has found it here by its path.
+Result<void> remove_or_begin(Store& store, const DirectoryPtr& parent, const DirectoryPtr& target, const std::string& name,
+                             const wire::RmdirBody& body, bool by_name, const ChangeNote& note, wire::EntryBody& met) {
   EntriesGuard entries{{target, true}};
   const auto record = target->record();
   if (!(record.role & wire::kRoleHome)) return fail(wire::kDirAbsent);
-  if (!is_alone(record, store.identity().ordinal)) {
-    met.kind = wire::EntryKind::kObject, met.type = wire::ObjectType::kDirectory;
-    met.object.id = body.id, met.dir = record;
-    return fail(wire::kOtherId);
-  }
   // Before the name's lock, for it takes those of the names below.
   if (auto cleared = clear_copies(store, *target); !cleared) return cleared;
   auto lock = store.name_locks().name(parent->id(), name);
   const bool is_name = !(record.role & wire::kRoleOffHash);
   if (auto checked = check_name_of(store, *parent, name, body, is_name, met); !checked) return checked;
   const bool counts = is_name && met.kind == wire::EntryKind::kObject && met.object.id == body.id;
+  if (by_name && !counts) return fail(wire::kOtherId);
+  if (!is_alone(record, store.identity().ordinal)) {
+    if (auto begun = note_removing(*target, body.txn); !begun) return begun;
+    met.kind = wire::EntryKind::kObject, met.type = wire::ObjectType::kDirectory;
+    met.object.id = body.id, met.dir = target->record();
+    return {};
+  }
   note.begin({.object = body.id, .backup = record.backup, .counts = counts});
-  if (auto removed = remove_here(store, target, parent.get(), name); !removed) return removed;
+  if (auto removed = remove_named(store, target, *parent, name); !removed) return removed;
   if (auto counted = counts ? parent->count_subdirectory(-1) : Result<void>(); !counted) return counted;
   note.done_with(met);
   return {};
@@ -133,14 +148,7 @@ Result<void> begin_removal(Store& store, const DirectoryPtr& target, const wire:
   EntriesGuard entries{{target, true}};
   if (!(target->record().role & wire::kRoleHome)) return fail(wire::kDirAbsent);
   if (auto cleared = clear_copies(store, *target); !cleared) return cleared;
-  auto updated = target->update([&](wire::DirRecord& record) -> Result<void> {
-    if (record.state == wire::DirState::kMoving) return fail(EBUSY);
-    record.state = wire::DirState::kRemoving;
-    record.txn = body.txn;
-    return {};
-  });
-  if (!updated) return fail(updated.error());
-  return {};
+  return note_removing(*target, body.txn);
 }
 
 Result<void> commit_removal(Store& store, const DirectoryPtr& parent, const DirectoryPtr& target, const std::string& name,
@@ -154,20 +162,20 @@ Result<void> commit_removal(Store& store, const DirectoryPtr& parent, const Dire
   if (record.state != wire::DirState::kRemoving || record.txn != body.txn) return fail(wire::kTxnDecided);
   const bool counts = is_name && met.kind == wire::EntryKind::kObject && met.object.id == body.id;
   note.begin({.object = body.id, .counts = counts});
-  if (auto removed = remove_here(store, target, parent.get(), name); !removed) return removed;
+  if (auto removed = remove_named(store, target, *parent, name); !removed) return removed;
   if (auto counted = counts ? parent->count_subdirectory(-1) : Result<void>(); !counted) return counted;
   note.done();
   return {};
 }
 
-// The name goes on without the copy: it ends by the removal of its stub.
-Result<void> leave_stub(Store& store, const Directory& parent, const std::string& name, const Directory& target) {
+// The name goes on without the copy: it ends by the removal of its stub. True: that lies where the copy did, which has made way.
+Result<bool> leave_stub(Store& store, const Directory& parent, const std::string& name, const Directory& target) {
   auto lock = store.name_locks().name(parent.id(), name);
   auto home = read_named_copy_at(parent.fd(), name.c_str(), parent.id());
   if (!home) return fail(home.error());
-  if (!*home) return {};
-  if (auto empty = check_empty(target); !empty) return empty;
-  return give_name_to_stub(store, parent, name, target.id(), **home);
+  if (!*home) return false;
+  if (auto empty = check_empty(target); !empty) return fail(empty.error());
+  return give_name_to_stub(store, parent, name, target.id(), **home).map([] { return true; });
 }
 
 // The parent too, for its times are put back.
@@ -185,10 +193,9 @@ Result<void> remove_member(Store& store, const DirectoryPtr& target) {
     if (!still || *still != target->id()) continue;
     if (auto cleared = clear_copies(store, *target); !cleared) return cleared;
     KeepTimes times(place->parent.get());
-    if (parent && *parent) {
-      if (auto left = leave_stub(store, **parent, place->name, *target); !left) return left;
-    }
-    return remove_here(store, target, nullptr, {});
+    const auto left = parent && *parent ? leave_stub(store, **parent, place->name, *target) : Result<bool>(false);
+    if (!left) return fail(left.error());
+    return *left ? remove_anywhere(store, target) : remove_at(store, target, place->parent.get(), place->name);
   }
   return fail(EBUSY);
 }
@@ -218,6 +225,7 @@ bool is_alone(const wire::DirRecord& record, uint16_t ordinal) {
 Result<void> clear_copies(Store& store, const Directory& dir) {
   auto names = entries_of(dir);
   if (!names) return fail(names.error());
+  if (names->empty()) return {};
   RootScope scope;
   KeepTimes times(dir.fd());
   for (const std::string& name : *names) {
@@ -297,7 +305,7 @@ Result<void> remove_directory(Store& store, const DirectoryPtr& parent, const st
   if (asked.id.is_none() && ((*target)->record().role & wire::kRoleOffHash)) return fail(wire::kOtherId);
   switch (body.phase) {
     case Phase::kWhole:
-      return parent ? remove_whole(store, parent, *target, name, body, note, met) : fail(EINVAL);
+      return parent ? remove_or_begin(store, parent, *target, name, body, asked.id.is_none(), note, met) : fail(EINVAL);
     case Phase::kBegin: return begin_removal(store, *target, body);
     case Phase::kMember: return remove_member(store, *target);
     case Phase::kCommit:

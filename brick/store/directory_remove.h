@@ -8,7 +8,7 @@ namespace voldfs::store {
 // rmdir, whole or in phases (kRmdir; wire::RemovePhase). A directory is empty here if nothing but skeletons and mere copies of
 // directories lies in it: these are removed or parked (FORMAT.md rule 8).
 //
-//   kWhole   home: the set is home alone. kOtherId with `met` when it is not: remove it in phases.
+//   kWhole   home: it goes if the set is home alone. Otherwise as kBegin, which met.dir.state says.
 //   kBegin   home: from now on nothing is added. Taken over from another transaction that began and did not end.
 //   kMember  the set and the backup: it goes here, and leaves a tombstone.
 //   kCommit  home: it goes. kTxnDecided: another transaction has taken over.

@@ -32,6 +32,9 @@ Result<wire::EntryBody> describe(Store& store, int fd, const Id& id) {
   entry.kind = wire::EntryKind::kObject;
   entry.type = type_of_mode(attr->mode);
   entry.attr = *attr;
+  auto kinds = xattr_kinds(fd);  // of a default ACL of its directory
+  if (!kinds) return fail(kinds.error());
+  if (!kinds->others) entry.attr.flags |= wire::kAttrNoXattrs;
   auto handle = store.handles().make(fd, id, entry.type);
   if (!handle) return fail(handle.error());
   entry.object = {id, *handle};

@@ -108,7 +108,10 @@ Result<wire::EntryBody> read_entry(Store& store, const Directory& dir, const std
   entry.kind = wire::EntryKind::kObject;
   entry.type = type_of_mode(attr->mode);
   entry.attr = *attr;
-  auto leaving = read_leaving_at(dir.fd(), name.c_str(), dir.id());
+  auto kinds = xattr_kinds_at(dir.fd(), name.c_str());
+  if (!kinds) return fail(kinds.error());
+  if (!kinds->others && entry.type != wire::ObjectType::kDirectory) entry.attr.flags |= wire::kAttrNoXattrs;
+  auto leaving = kinds->leaving ? read_leaving_at(dir.fd(), name.c_str(), dir.id()) : std::optional<Leaving>();
   if (!leaving) return fail(leaving.error());
   if (*leaving) {
     entry.leaving = 1;

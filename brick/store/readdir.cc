@@ -133,9 +133,15 @@ Result<std::optional<Listed>> describe(Store& store, const Directory& dir, const
     if (id) listed.header.id = *id;
     else if (id.error().code != ENODATA) return fail(id.error());
   }
-  auto leaving = read_leaving_at(dir.fd(), name, dir.id());
-  if (!leaving && leaving.error().code != ENOENT) return fail(leaving.error());
-  listed.header.leaving = leaving && leaving->has_value();
+  auto kinds = xattr_kinds_at(dir.fd(), name);
+  if (!kinds && kinds.error().code == ENOENT) return std::optional<Listed>();
+  if (!kinds) return fail(kinds.error());
+  if (!kinds->others && listed.header.type != wire::ObjectType::kDirectory) listed.attr.flags |= wire::kAttrNoXattrs;
+  if (kinds->leaving) {
+    auto leaving = read_leaving_at(dir.fd(), name, dir.id());
+    if (!leaving && leaving.error().code != ENOENT) return fail(leaving.error());
+    listed.header.leaving = leaving && leaving->has_value();
+  }
   const bool describes_object = listed.header.kind == wire::EntryKind::kObject && !listed.header.id.is_none();
   if (with_attr && describes_object) {
     auto handle = store.handles().make_at(dir.fd(), name, listed.header.id, listed.header.type);

@@ -100,6 +100,22 @@ Result<size_t> list_into_at(int dir, const char* entry, std::span<std::byte> out
       AT_SYMLINK_NOFOLLOW, data, out.size()));
 }
 
+// A list that is longer than the names that are usual holds others.
+template <class List>
+Result<XattrKinds> kinds_in(List list) {
+  std::array<std::byte, 128> names;
+  const Result<size_t> size = list(std::span(names));
+  if (!size) return size.error().code == ERANGE ? Result<XattrKinds>(XattrKinds{}) : fail(size.error());
+  XattrKinds kinds{false, false};
+  for (size_t at = 0; at < *size;) {
+    const std::string_view name(reinterpret_cast<const char*>(names.data()) + at);
+    at += name.size() + 1;
+    kinds.leaving |= name == kXattrLeaving;
+    kinds.others |= !is_internal_xattr(name);
+  }
+  return kinds;
+}
+
 Result<Id> to_id(Result<size_t> size, const Id& id) {
   if (!size) return size.error().code == ERANGE ? fail(EUCLEAN) : fail(size.error());
   if (*size != sizeof id.bytes) return fail(EUCLEAN);
@@ -166,6 +182,14 @@ Result<std::string> list_xattrs(int fd) {
 Result<std::string> list_xattrs_at(int dir, const char* entry) {
   return read_whole<std::string>(kListMax,
                                  [&](std::span<std::byte> out) { return list_into_at(dir, entry, out); });
+}
+
+Result<XattrKinds> xattr_kinds(int fd) {
+  return kinds_in([&](std::span<std::byte> out) { return list_into(fd, out); });
+}
+
+Result<XattrKinds> xattr_kinds_at(int dir, const char* entry) {
+  return kinds_in([&](std::span<std::byte> out) { return list_into_at(dir, entry, out); });
 }
 
 Result<Id> get_id(int fd) {

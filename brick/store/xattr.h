@@ -35,6 +35,14 @@ Result<void> remove_xattr_at(int dir, const char* entry, const char* name);
 Result<std::string> list_xattrs(int fd);
 Result<std::string> list_xattrs_at(int dir, const char* entry);
 
+// What an object has besides its id, by one system call where each name would take its own.
+struct XattrKinds {
+  bool leaving = true;   // perhaps a leaving mark (kXattrLeaving)
+  bool others = true;    // perhaps such as clients see
+};
+Result<XattrKinds> xattr_kinds(int fd);
+Result<XattrKinds> xattr_kinds_at(int dir, const char* entry);
+
 // `trusted.voldfs.id`. ENODATA: none; EUCLEAN: there is something else than 16 bytes.
 Result<Id> get_id(int fd);
 Result<Id> get_id_at(int dir, const char* entry);

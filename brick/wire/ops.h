@@ -23,7 +23,7 @@ enum class Op : uint16_t {
   kSymlink = 19,     // MakeBody; name, name2 = target -> EntryBody
   kMkdir = 20,       // MkdirBody; name; data = xattr list for a backup or a member -> EntryBody
   kUnlink = 21,      // UnlinkBody; name -> EntryBody of what the name led to, attr after it
-  kRmdir = 22,       // RmdirBody; name (kRemoveBegin and kRemoveWhole) -> EntryBody of what went (kWhole), none
+  kRmdir = 22,       // RmdirBody; name (kRemoveBegin and kRemoveWhole) -> EntryBody of what went, or, dir.state kRemoving, is to go (kWhole); none
   kRename = 23,      // RenameBody; name, name2: both names on this brick -> RenameReply
   kLink = 24,        // LinkBody; name: a further name of an object of this brick -> EntryBody
   kTmpfile = 25,     // CreateBody; no name -> EntryBody with open number
@@ -155,7 +155,7 @@ struct RmdirBody {
   DirRef dir;               // the parent; zero in kMember
   Id id;                    // of the directory that goes; none in kWhole: whichever the name leads to
   Id txn;
-  RemovePhase phase;        // kWhole: the set is home alone, else kOtherId. kCancel at a member: its tombstone goes
+  RemovePhase phase;        // kWhole: kBegin where others hold it too. kCancel at a member: its tombstone goes
   uint32_t reserved;
 };
 static_assert(sizeof(RmdirBody) == 72);

@@ -99,11 +99,13 @@ struct Attr {
   uint32_t mode, nlink, uid, gid;
   uint64_t rdev;          // as in statx: major << 32 | minor
   uint32_t blksize;
-  uint32_t flags;         // kAttrPinned
+  uint32_t flags;         // kAttr*
 };
 static_assert(sizeof(Attr) == 96);
 // The file changes without requests, through a descriptor that was handed out: no grant covers these attributes.
 inline constexpr uint32_t kAttrPinned = 1;
+// The object, no directory, has no extended attributes but the volume's own. Not set: it may have some, or nobody has looked.
+inline constexpr uint32_t kAttrNoXattrs = 2;
 
 // The ordinals of the bricks that a directory is materialized on.
 struct BrickSet {

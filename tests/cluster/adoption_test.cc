@@ -79,7 +79,7 @@ class Adoption : public testing::Test {
   void list(dht::Volume& volume, const dht::NodePtr& dir, const std::string& prefix, std::multiset<std::string>& all) {
     auto stream = volume.open_directory(dir, kRoot);
     std::vector<dht::ListedEntry> entries;
-    auto done = volume.read_directory(**stream, 0, true, kRoot, [&](const dht::ListedEntry& entry) {
+    auto done = volume.read_directory(**stream, 0, 0, kRoot, [&](const dht::ListedEntry& entry) {
       if (entry.name != "." && entry.name != "..") entries.push_back(entry);
       return true;
     });
@@ -106,7 +106,7 @@ class Adoption : public testing::Test {
   void remove_all(dht::Volume& volume, const dht::NodePtr& dir) {
     auto stream = volume.open_directory(dir, kRoot);
     std::vector<std::string> names;
-    ASSERT_EQ(code(volume.read_directory(**stream, 0, false, kRoot, [&](const dht::ListedEntry& entry) {
+    ASSERT_EQ(code(volume.read_directory(**stream, 0, 0, kRoot, [&](const dht::ListedEntry& entry) {
                 if (entry.name != "." && entry.name != "..") names.push_back(entry.name);
                 return true;
               })), 0);
@@ -127,7 +127,7 @@ class Adoption : public testing::Test {
   void finish(dht::Volume& volume, const dht::NodePtr& dir) {
     std::multiset<std::string> names;
     auto stream = volume.open_directory(dir, kRoot);
-    ASSERT_EQ(code(volume.read_directory(**stream, 0, false, kRoot, [&](const dht::ListedEntry& entry) {
+    ASSERT_EQ(code(volume.read_directory(**stream, 0, 0, kRoot, [&](const dht::ListedEntry& entry) {
                 if (entry.type == wire::ObjectType::kDirectory && entry.name != "." && entry.name != "..") names.insert(entry.name);
                 return true;
               })), 0);

@@ -58,7 +58,7 @@ class NamedCopy : public testing::Test {
     auto fresh = cluster_.mount();
     std::multiset<std::string> names;
     auto stream = fresh->open_directory(fresh->root(), kRoot);
-    auto done = fresh->read_directory(**stream, 0, true, kRoot, [&](const dht::ListedEntry& entry) {
+    auto done = fresh->read_directory(**stream, 0, 0, kRoot, [&](const dht::ListedEntry& entry) {
       if (entry.name != "." && entry.name != "..") names.insert(entry.name);
       return true;
     });

@@ -30,7 +30,7 @@ class Names : public testing::TestWithParam<size_t> {
     std::multiset<std::string> names;
     auto stream = volume.open_directory(dir, kRoot);
     EXPECT_TRUE(stream);
-    auto done = volume.read_directory(**stream, 0, true, kRoot, [&](const dht::ListedEntry& entry) {
+    auto done = volume.read_directory(**stream, 0, 0, kRoot, [&](const dht::ListedEntry& entry) {
       if (entry.name != "." && entry.name != "..") names.insert(entry.name);
       return true;
     });

@@ -26,7 +26,7 @@ Id make_file(dht::Volume& volume, const dht::NodePtr& dir, const std::string& na
 uint64_t read_some(dht::Volume& volume, dht::DirStream& stream, uint64_t cookie, size_t at_most,
                    std::multiset<std::string>& names, int expected = 0) {
   size_t taken = 0;
-  auto done = volume.read_directory(stream, cookie, true, kRoot, [&](const dht::ListedEntry& entry) {
+  auto done = volume.read_directory(stream, cookie, 0, kRoot, [&](const dht::ListedEntry& entry) {
     if (taken == at_most) return false;
     ++taken;
     cookie = entry.cookie;

@@ -41,7 +41,7 @@ struct Mount {
   std::multiset<std::string> list(const dht::NodePtr& dir) {
     std::multiset<std::string> names;
     auto stream = volume->open_directory(dir, kRoot);
-    auto done = volume->read_directory(**stream, 0, true, kRoot, [&](const dht::ListedEntry& entry) {
+    auto done = volume->read_directory(**stream, 0, 0, kRoot, [&](const dht::ListedEntry& entry) {
       if (entry.name != "." && entry.name != "..") names.insert(entry.name);
       return true;
     });

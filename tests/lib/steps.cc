@@ -40,7 +40,7 @@ void TreeMount::remove_all() {
 std::vector<std::string> TreeMount::names(const dht::NodePtr& dir) {
   std::vector<std::string> names;
   auto stream = volume->open_directory(dir, kRoot);
-  auto done = volume->read_directory(**stream, 0, false, kRoot, [&](const dht::ListedEntry& entry) {
+  auto done = volume->read_directory(**stream, 0, 0, kRoot, [&](const dht::ListedEntry& entry) {
     if (entry.name != "." && entry.name != "..") names.push_back(entry.name);
     return true;
   });

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -186,6 +187,64 @@ TEST_P(TwoMounts, Appends_FromBoth_AllArrive) {
   }
   EXPECT_EQ(count_a, kLines);
   EXPECT_EQ(count_b, kLines);
+}
+
+// All names, or "errno N".
+std::string list_of(const std::string& path) {
+  char names[256];
+  const ssize_t size = ::listxattr(path.c_str(), names, sizeof names);
+  return size < 0 ? "errno " + std::to_string(errno) : std::string(names, static_cast<size_t>(size));
+}
+
+// A mount that knows of a file that it has no extended attributes does not ask; and learns when it has.
+TEST_P(TwoMounts, Xattrs_OfAFileWithoutAny_AreNotAskedForUntilThereAreSome) {
+  const std::string in_a = a_ + "/f", in_b = b_ + "/f", user = std::string("user.x") + '\0';
+  std::ofstream(in_a) << "text";
+  const auto asked = [&] {
+    uint64_t count = 0;
+    for (size_t brick = 0; brick < 2; ++brick) {
+      const auto operations = volume_.brick_status(brick)["operations"];
+      for (const char* const each : {"listxattr", "getxattr"})
+        if (operations.contains(each)) count += operations[each]["count"].get<uint64_t>();
+    }
+    return count;
+  };
+  const auto costs = [&](const std::string& path) {
+    const uint64_t before = asked();
+    struct stat attributes;
+    EXPECT_EQ(::stat(path.c_str(), &attributes), 0);
+    EXPECT_EQ(list_of(path), "");
+    EXPECT_EQ(::getxattr(path.c_str(), "user.x", nullptr, 0), -1);
+    EXPECT_EQ(errno, ENODATA);
+    return asked() != before;
+  };
+  // The brick vouches for nothing until it has heard that the writer is gone.
+  ASSERT_TRUE(wait_until(kDeadlineMs, [&] { return !costs(in_b); })) << volume_.logs();
+  ASSERT_EQ(::setxattr(in_a.c_str(), "user.x", "1", 1, 0), 0);
+  EXPECT_EQ(list_of(in_a), user);
+  EXPECT_EQ(list_of(in_b), user);
+  EXPECT_EQ(::getxattr(in_b.c_str(), "user.x", nullptr, 0), 1);
+  ASSERT_EQ(::removexattr(in_b.c_str(), "user.x"), 0);
+  EXPECT_EQ(list_of(in_a), "");
+  ASSERT_EQ(::setxattr(in_b.c_str(), "user.x", "22", 2, 0), 0);
+  EXPECT_EQ(list_of(in_a), user);
+  EXPECT_EQ(::getxattr(in_a.c_str(), "user.x", nullptr, 0), 2);
+}
+
+TEST_P(TwoMounts, Acl_InheritedByANewFile_IsThere) {
+  const std::string dir = a_ + "/dir";
+  ASSERT_EQ(::mkdir(dir.c_str(), 0755), 0);
+  // Version 2; user::rwx, user:1:r--, group::r-x, mask::r-x, other::---.
+  const uint32_t acl[] = {2, 0x70001, UINT32_MAX, 0x40002, 1, 0x50004, UINT32_MAX, 0x50010, UINT32_MAX, 0x00020, UINT32_MAX};
+  ASSERT_EQ(::setxattr(dir.c_str(), "system.posix_acl_default", acl, sizeof acl, 0), 0) << std::strerror(errno);
+  for (const std::string& mount : {a_, b_}) {
+    const std::string name = mount + "/dir/of-" + (mount == a_ ? "a" : "b");
+    const int fd = ::open(name.c_str(), O_CREAT | O_EXCL | O_RDWR, 0666);
+    ASSERT_GE(fd, 0) << std::strerror(errno);
+    EXPECT_EQ(::fgetxattr(fd, "system.posix_acl_access", nullptr, 0), static_cast<ssize_t>(sizeof acl)) << std::strerror(errno);
+    EXPECT_EQ(list_of(name), std::string("system.posix_acl_access") + '\0');
+    ::close(fd);
+  }
 }
 
 TEST_P(TwoMounts, OpenAfterWriteThroughTheOther_ReadsTheNew) {

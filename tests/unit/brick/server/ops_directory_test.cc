@@ -57,10 +57,12 @@ TEST_F(OpsDirectory, Rmdir_WithSkeletonsAndCopies_IsEmpty) {
 TEST_F(OpsDirectory, Rmdir_SetOfSeveral_GoesInPhases) {
   const Id dir = made("dir"), txn = Id::random();
   ASSERT_EQ(0, brick_.call(Op::kSetGrow, wire::SetGrowBody{dir, 2, 0, 0, 0}).status);
-  const auto refused = rmdir("dir", dir);
-  EXPECT_EQ(wire::kOtherId, refused.status);
-  EXPECT_TRUE(refused.body<wire::EntryBody>().dir.set.has(2));
-  EXPECT_EQ(0, rmdir("dir", dir, wire::RemovePhase::kBegin, txn).status);
+  const auto begun = rmdir("dir", {}, wire::RemovePhase::kWhole, txn);
+  EXPECT_EQ(0, begun.status);
+  EXPECT_EQ(dir, begun.body<wire::EntryBody>().object.id);
+  EXPECT_EQ(wire::DirState::kRemoving, begun.body<wire::EntryBody>().dir.state);
+  EXPECT_TRUE(begun.body<wire::EntryBody>().dir.set.has(2));
+  EXPECT_TRUE(exists("dir"));
   EXPECT_EQ(wire::kDirRemoved, create("late", O_RDWR, Id::random(), dir).status);
   EXPECT_EQ(wire::kDirRemoved, brick_.call(Op::kSetGrow, wire::SetGrowBody{dir, 3, 0, 0, 0}).status);
   EXPECT_EQ(0, rmdir("dir", dir, wire::RemovePhase::kCancel, txn).status);
