@@ -10,6 +10,7 @@
 #include "brick/server/hand_out.h"
 #include "brick/store/object.h"
 #include "brick/store/object_attr.h"
+#include "brick/store/xattr.h"
 #include "brick/store/object_open.h"
 #include "brick/store/store.h"
 
@@ -53,7 +54,12 @@ Result<void> op_getattr(Call& call) {
   if (!body) return fail(body.error());
   auto object = find(call, body->object, body->open);
   if (!object) return fail(object.error());
-  return answer_entry(call, *object);
+  auto entry = store::entry_of(call.store, *object);
+  auto kinds = store::xattr_kinds(object->fd());
+  if (!entry || !kinds) return fail(entry ? kinds.error() : entry.error());
+  if (!kinds->others && !object->directory()) entry->attr.flags |= wire::kAttrNoXattrs;
+  call.reply.set_body(*entry);
+  return {};
 }
 
 Result<void> op_getattr_many(Call& call) {
