@@ -155,6 +155,8 @@ Result<wire::EntryBody> settle_object(Store& store, const wire::SettleBody& body
   auto source = find_source(store, body, from, old_name);
   const bool settled = there && there->kind == wire::EntryKind::kObject && there->object.id == body.object.id;
   if (!source) return settled ? there : fail(source.error());
+  // Settled before, and at the old name is another link of the file: a user's, made since.
+  if (settled && source->dir && !source->was_name) return there;
   RootScope scope;
   const KeepTimes to_times(source->was_name && from == *to ? -1 : (*to)->fd());
   const KeepTimes from_times(source->was_name ? -1 : source->fd);

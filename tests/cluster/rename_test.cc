@@ -69,6 +69,38 @@ class Rename : public testing::Test {
   }
 };
 
+// The transaction's record is still there when the new name is removed, and so it is settled once more: what has the old name by then is
+// another link.
+TEST_F(Rename, OldNameIsALinkAgain_BeforeTheRecordHasGone_StaysWhenTheNewNameGoes) {
+  for (const bool lies_elsewhere : {false, true}) {
+    const std::string first = lies_elsewhere ? at3_ : at1_;
+    const Id file = mount_.make_file(root_, first);
+    if (lies_elsewhere) {
+      EXPECT_EQ(rename(first, at1_), 0);
+    }
+    volume_.impl().chores.wait();
+    volume_.impl().before_request = [](uint16_t, const wire::Request& request) -> Result<void> {
+      if (static_cast<wire::Op>(request.header().op) == wire::Op::kTxnFinish) return fail(EIO);
+      return {};
+    };
+    EXPECT_EQ(rename(at1_, at2_), 0);
+    auto node = volume_.lookup(root_, at2_, kRoot);
+    ASSERT_EQ(code(node), 0);
+    EXPECT_EQ(code(volume_.link(node->node, root_, at1_, kRoot)), 0);
+    volume_.impl().chores.wait();
+    volume_.impl().before_request = nullptr;
+    Mount other(cluster_);
+    EXPECT_EQ(code(other.volume->unlink(other.root, at2_, kRoot)), 0);
+    EXPECT_EQ(other.id_of(other.root, at2_), Id{});
+    EXPECT_EQ(other.id_of(other.root, at1_), file) << lies_elsewhere;
+    auto left = other.volume->lookup(other.root, at1_, kRoot);
+    if (left) {
+      EXPECT_EQ(left->attr.nlink, 1u) << lies_elsewhere;
+    }
+    EXPECT_EQ(code(other.volume->unlink(other.root, at1_, kRoot)), 0);
+  }
+}
+
 TEST_F(Rename, SameAuthority_IsOneRequest) {
   const Id id = mount_.make_file(root_, at1_);
   const std::string to = cluster_.name_at(1, root_, "to");
