@@ -240,21 +240,49 @@ Result<void> check_empty(const Directory& dir) {
   return names->empty() ? Result<void>() : fail(ENOTEMPTY);
 }
 
+namespace {
+
+// The last name of the path by which the kernel knows it. ENAMETOOLONG: the path is longer than PATH_MAX, which is no limit of a directory's depth.
+Result<std::string> name_by_path(int dir) {
+  const std::string link = "/proc/self/fd/" + std::to_string(dir);
+  char path[PATH_MAX];
+  const ssize_t size = readlink(link.c_str(), path, sizeof path);
+  if (size < 0) return fail_errno();
+  if (size == sizeof path) return fail(ENAMETOOLONG);
+  const std::string_view text(path, static_cast<size_t>(size));
+  return std::string(text.substr(text.rfind('/') + 1));
+}
+
+// Looked for in its parent.
+Result<std::string> name_in(int parent, ino_t inode) {
+  const int own = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (own < 0) return fail_errno();
+  std::unique_ptr<DIR, int (*)(DIR*)> stream(fdopendir(own), closedir);
+  if (!stream) return fail_errno();
+  errno = 0;
+  while (const dirent* entry = readdir(stream.get())) {
+    if (entry->d_ino == inode && entry->d_name != std::string_view(".") && entry->d_name != std::string_view("..")) return std::string(entry->d_name);
+    errno = 0;
+  }
+  return errno != 0 ? fail_errno() : fail(ENOENT);
+}
+
+}  // namespace
+
 Result<PhysicalPlace> find_place(const Directory& dir) {
-  const std::string link = "/proc/self/fd/" + std::to_string(dir.fd());
   for (int i = 0; i < kPlaceTries; ++i) {
-    char path[PATH_MAX];
-    const ssize_t size = readlink(link.c_str(), path, sizeof path);
-    if (size < 0) return fail_errno();
-    if (size == sizeof path) return fail(ENAMETOOLONG);
-    const std::string_view text(path, static_cast<size_t>(size));
+    auto name = name_by_path(dir.fd());
+    if (!name && name.error().code != ENAMETOOLONG) return fail(name.error());
     PhysicalPlace place;
-    place.name = text.substr(text.rfind('/') + 1);
     place.parent.reset(openat(dir.fd(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!place.parent) return fail_errno();
     struct stat here, there;
     if (fstat(dir.fd(), &here) != 0) return fail_errno();
     if (here.st_nlink == 0) return fail(ENOENT);
+    if (!name) name = name_in(place.parent.get(), here.st_ino);
+    if (!name && name.error().code == ENOENT) continue;  // it was renamed
+    if (!name) return fail(name.error());
+    place.name = std::move(*name);
     if (fstatat(place.parent.get(), place.name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 &&
         here.st_ino == there.st_ino && here.st_dev == there.st_dev) {
       return place;
