@@ -109,20 +109,22 @@ std::string file_system_of(int fd) {
   return "fsid:" + hex_of(&stat.f_fsid, sizeof stat.f_fsid);
 }
 
-Explained<void> check_abilities(int dot, const std::string& path, uint32_t min_free_percent) {
+Explained<void> check_abilities(int dot, const std::string& path, std::optional<uint32_t> min_free_percent) {
   struct statvfs stat;
   if (fstatvfs(dot, &stat) != 0) return explain(failed(path, "statvfs", errno));
   if (stat.f_flag & ST_RDONLY) return explain(failed(path, "", EROFS));
-  const bool blocks_full = stat.f_bavail <= stat.f_blocks / 100 * min_free_percent;
-  const bool inodes_full = stat.f_files > 0 && stat.f_favail <= stat.f_files / 100 * min_free_percent;
-  if (stat.f_blocks > 0 && (blocks_full || inodes_full)) return explain(failed(path, "", ENOSPC));
+  const bool blocks_full = stat.f_bavail <= stat.f_blocks / 100 * min_free_percent.value_or(0);
+  const bool inodes_full = stat.f_files > 0 && stat.f_favail <= stat.f_files / 100 * min_free_percent.value_or(0);
+  if (stat.f_blocks > 0 && (blocks_full || inodes_full)) return min_free_percent ? explain(failed(path, "", ENOSPC)) : Explained<void>();
 
   constexpr char kProbe[] = "probe";
   unique_fd probe(openat(dot, kProbe, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  const auto is_full = [&](int error) { return !min_free_percent && (error == ENOSPC || error == EDQUOT); };
+  if (!probe && is_full(errno)) return {};
   if (!probe) return explain(failed(path, "a file cannot be made in .voldfs", errno));
   Explained<void> result;
   const Id value = Id::random();
-  if (auto set = set_id(probe.get(), value); !set) {
+  if (auto set = set_id(probe.get(), value); !set && !is_full(set.error().code)) {
     result = explain("The file system of the brick " + path + " keeps no extended attributes trusted.* (" +
                      std::strerror(set.error().code) + "): use ext4, xfs or btrfs, and run as root.");
   } else {

@@ -22,7 +22,8 @@ Result<void> write_identity(int dot, const Identity& identity);
 // UUID of a file system, or else its fsid: what shows that a brick was copied elsewhere.
 std::string file_system_of(int fd);
 
-// What a brick cannot do without, tried in its directory `dot`: writing, `trusted.*` attributes, file handles, space.
-Explained<void> check_abilities(int dot, const std::string& path, uint32_t min_free_percent);
+// What a brick cannot do without, tried in its directory `dot`: writing, `trusted.*` attributes, file handles, space. `min_free_percent`: none for what
+// is a brick already, which serves what it has on a full disk too; what cannot be tried there it had when it was made.
+Explained<void> check_abilities(int dot, const std::string& path, std::optional<uint32_t> min_free_percent);
 
 }  // namespace voldfs::store

@@ -26,7 +26,6 @@ namespace {
 constexpr uint64_t kPositionMax = (uint64_t{1} << 53) - 1;
 constexpr size_t kKernelPage = 32 * 1024;  // bytes asked of getdents64 at once
 constexpr unsigned kHashShift = 10;        // ext4: 63 bits
-constexpr int kProbeFiles = 8;
 
 // What getdents64(2) fills in; no header has it.
 struct KernelEntry {
@@ -238,28 +237,17 @@ Result<Page> read_page(Store& store, const Directory& dir, const PageRequest& re
   }
 }
 
-Result<unsigned> probe_position_shift(int dir) {
-  constexpr char kName[] = "positions";
-  if (mkdirat(dir, kName, 0700) != 0 && errno != EEXIST) return fail_errno();
-  unique_fd probe(openat(dir, kName, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!probe) return fail_errno();
-  for (int i = 0; i < kProbeFiles; ++i) {
-    unique_fd(openat(probe.get(), std::to_string(i).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
-  }
-  // The last entry's next is "the end", which file systems give as they like: it is not looked at.
-  Stream stream(probe.get(), 0, 0, 0);
+// The last entry's next is "the end", which file systems give as they like: it is not looked at.
+Result<unsigned> find_position_shift(int dot) {
+  Stream stream(dot, 0, 0, 0);
   uint64_t largest = 0, last = 0;
-  Result<void> result;
   while (true) {
     auto entry = stream.next();
-    if (!entry) result = fail(entry.error());
-    if (!entry || !*entry) break;
+    if (!entry) return fail(entry.error());
+    if (!*entry) break;
     largest = std::max(largest, last);
     last = static_cast<uint64_t>((*entry)->next);
   }
-  for (int i = 0; i < kProbeFiles; ++i) unlinkat(probe.get(), std::to_string(i).c_str(), 0);
-  unlinkat(dir, kName, AT_REMOVEDIR);
-  if (!result) return fail(result.error());
   if (largest <= kPositionMax) return 0u;
   if (largest >> kHashShift <= kPositionMax) return kHashShift;
   return fail(EOVERFLOW);

@@ -30,7 +30,8 @@ struct Page {
 // EINVAL: `into` has no room for one entry.
 Result<Page> read_page(Store& store, const Directory& dir, const PageRequest& request, std::span<std::byte> into);
 
-// How far this file system's positions must be shifted, found by trying in an empty directory. EOVERFLOW: too far.
-Result<unsigned> probe_position_shift(int dir);
+// How far this file system's positions must be shifted, by those of `.voldfs`: hashes are spread over all of their bits, and it has some ten
+// names. EOVERFLOW: too far.
+Result<unsigned> find_position_shift(int dot);
 
 }  // namespace voldfs::store

@@ -57,6 +57,8 @@ Explained<std::vector<uint8_t>> parse_secret(std::string_view text, const std::s
   return secret;
 }
 
+bool is_full(Error error) { return error.code == ENOSPC || error.code == EDQUOT; }
+
 }  // namespace
 
 struct Store::Impl {
@@ -93,6 +95,7 @@ struct Store::Impl {
   Explained<void> load_secrets(std::vector<uint8_t>& key);
   Explained<void> open_folders();
   Explained<void> start_serving();
+  Result<void> write_state(const std::string& text);
   Explained<void> check_index(bool moved);
 };
 
@@ -114,7 +117,7 @@ Explained<std::unique_ptr<Store>> Store::open(const StoreOptions& options) {
   std::vector<uint8_t> key;
   if (auto done = impl->take_lock(); !done) return explain(done.error());
   if (auto done = impl->check_identity(); !done) return explain(done.error());
-  if (auto done = check_abilities(impl->dot.get(), options.path, 0); !done) return explain(done.error());
+  if (auto done = check_abilities(impl->dot.get(), options.path, std::nullopt); !done) return explain(done.error());
   if (auto done = impl->load_secrets(key); !done) return explain(done.error());
   if (auto done = impl->load_map(); !done) return explain(done.error());
   impl->heed_options();
@@ -126,7 +129,7 @@ Explained<std::unique_ptr<Store>> Store::open(const StoreOptions& options) {
 
 Explained<void> Store::Impl::take_lock() {
   lock.reset(openat(dot.get(), "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!lock && errno == EROFS) return check_abilities(dot.get(), options.path, 0);
+  if (!lock && errno == EROFS) return check_abilities(dot.get(), options.path, std::nullopt);
   if (!lock) return explain(complaint(std::string("cannot be locked: ") + std::strerror(errno) + "."));
   if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return explain(complaint(std::string("cannot be locked: ") + std::strerror(errno) + "."));
@@ -191,7 +194,8 @@ Explained<void> Store::Impl::load_map() {
   if (change == MapChange::kRefused) spdlog::info("map-file-older path={}", options.map_file);
   if (change != MapChange::kNewer) return {};
   if (auto written = write_small_file(dot.get(), "map.json", given->text, 0600); !written) {
-    return explain(complaint(std::string("cannot keep the map: ") + std::strerror(written.error().code) + "."));
+    if (!is_full(written.error())) return explain(complaint(std::string("cannot keep the map: ") + std::strerror(written.error().code) + "."));
+    spdlog::warn("map-unwritten path={} why=\"the disk is full\"", options.path);
   }
   map = *given;
   return {};
@@ -216,7 +220,7 @@ Explained<void> Store::Impl::open_folders() {
   if (auto swept = sweep_unprepared(txn.get()); !swept) {
     return explain(complaint(std::string("cannot read .voldfs/txn: ") + std::strerror(swept.error().code) + "."));
   }
-  auto shift = probe_position_shift(tmp.get());
+  auto shift = find_position_shift(dot.get());
   if (!shift) return explain(complaint("is on a file system whose directory positions do not fit into 53 bits."));
   position_shift = *shift;
 
@@ -259,6 +263,17 @@ Explained<void> Store::Impl::check_index(bool moved) {
   return {};
 }
 
+// On a full disk over what is there: the file has its block, and so few bytes are written as a whole.
+Result<void> Store::Impl::write_state(const std::string& text) {
+  auto written = write_small_file(dot.get(), "state", text, 0600);
+  if (written || !is_full(written.error())) return written;
+  unique_fd state(openat(dot.get(), "state", O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!state) return written;
+  if (pwrite(state.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) return fail_errno();
+  if (ftruncate(state.get(), static_cast<off_t>(text.size())) != 0 || fsync(state.get()) != 0) return fail_errno();
+  return {};
+}
+
 Explained<void> Store::Impl::start_serving() {
   boot = options.boot;
   if (boot.is_none()) boot = Id::parse(boot_id()).value_or(Id{});
@@ -268,7 +283,7 @@ Explained<void> Store::Impl::start_serving() {
   // Stays as it is until a scrub has been here, however often the brick starts meanwhile.
   unclean = state && state->starts_with("unclean") && *state != serving_here;
   if (!unclean) {
-    if (auto written = write_small_file(dot.get(), "state", serving_here, 0600); !written) {
+    if (auto written = write_state(serving_here); !written) {
       return explain(complaint(std::string("cannot be written: ") + std::strerror(written.error().code) + "."));
     }
   }
@@ -288,7 +303,7 @@ Store::Store(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Store::~Store() {
   if (!impl_->serving || impl_->unclean) return;
   RootScope scope;
-  auto written = write_small_file(impl_->dot.get(), "state", "clean", 0600);
+  auto written = impl_->write_state("clean");
   if (!written) spdlog::warn("state-unwritten path={} errno={}", impl_->options.path, written.error().code);
 }
 
@@ -311,7 +326,7 @@ void Store::abandon() { impl_->serving = false; }
 void Store::set_clean() {
   RootScope scope;
   // It serves: what was lost before this boot has been found, what may be lost from here on is another matter.
-  auto written = write_small_file(impl_->dot.get(), "state", "unclean " + impl_->boot.uuid(), 0600);
+  auto written = impl_->write_state("unclean " + impl_->boot.uuid());
   if (!written) return spdlog::warn("state-unwritten path={} errno={}", impl_->options.path, written.error().code);
   impl_->unclean = false;
 }
