@@ -29,6 +29,7 @@ namespace voldfs::test {
 namespace {
 
 constexpr int kStartMs = 30'000;       // of a brick or a mount, on a busy machine
+constexpr int kCheckMs = 120'000;      // voldcheck(8) on all bricks of a test
 constexpr long kFuseMagic = 0x65735546;
 
 [[noreturn]] void die(const std::string& what) {
@@ -213,7 +214,7 @@ MountedVolume::~MountedVolume() {
 // The loop device goes with the mount, and that with the test's namespace.
 void MountedVolume::make_disk(const std::filesystem::path& at, uint64_t mib) {
   const std::string image = at.string() + ".img";
-  const std::string make = "truncate -s " + std::to_string(mib) + "M " + image + " && mkfs.ext4 -q -F -m 0 " + image +
+  const std::string make = "truncate -s " + std::to_string(mib) + "M " + image + " && mkfs.ext4 -q -F -m 0 -b 4096 " + image +
                            " && mount -o loop " + image + " " + at.string();
   if (std::system(make.c_str()) != 0) die("no loop file system at " + at.string());
   disks_.push_back(at);
@@ -244,6 +245,27 @@ void MountedVolume::cut_connections(size_t index) {
 }
 
 void MountedVolume::kill_brick(size_t index) { bricks_[index].process->kill_hard(); }
+
+int MountedVolume::check_bricks(bool may_have_orphans) {
+  std::vector<std::string> arguments{"--map=" + map_file().string()};
+  for (size_t i = 0; i < bricks_.size(); i++) {
+    kill_brick(i);
+    arguments.push_back(brick_path(i).string());
+  }
+  const std::filesystem::path log = directory_ / "voldcheck.log";
+  Process check("voldcheck", arguments, log);
+  if (!wait_until(kCheckMs, [&check] { return !check.is_running(); })) return -1;
+  if (check.terminate(1'000) == 0) return 0;
+  int errors = 0, orphans = 0;
+  std::ifstream lines(log);
+  for (std::string line; std::getline(lines, line);) {
+    const bool orphan = line.starts_with("error orphan ");
+    orphans += orphan;
+    errors += line.starts_with("error ") && !(orphan && may_have_orphans);
+  }
+  return errors + orphans == 0 ? -1 : errors;  // it complains of something else
+  return errors;
+}
 
 std::filesystem::path MountedVolume::mount(const std::string& options) {
   Mount mount;

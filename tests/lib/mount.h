@@ -74,6 +74,9 @@ class MountedVolume {
   Process& brick(size_t index) { return *bricks_[index].process; }
   void kill_brick(size_t index);
   void start_brick(size_t index);    // also after a kill
+  // Kills all bricks and has voldcheck(8) look at them: how many errors it finds, orphans left out if there may be some; -1: it does not
+  // end, or cannot look. Nothing that the mount has shown tells what lies there.
+  int check_bricks(bool may_have_orphans = false);
   // The brick's status document, and the mount's, as an administrator gets them.
   nlohmann::json brick_status(size_t index) const;
   nlohmann::json mount_status(size_t index) const;

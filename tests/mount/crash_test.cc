@@ -100,23 +100,9 @@ class CrashFault : public testing::Test {
 
   std::string how_to_repeat() const { return "repeat with VOLDFS_SEED=" + std::to_string(seed_); }
 
-  // Nothing that the mount has shown tells what lies on the bricks.
   // A client that was killed may leave a file that no name leads to (dht/README.md); maintenance parks it in its time.
   void check_bricks(MountedVolume& volume, bool may_have_orphans = false) {
-    std::vector<std::string> arguments{"--map=" + volume.map_file().string()};
-    for (size_t i = 0; i < 2; i++) {
-      volume.kill_brick(i);
-      arguments.push_back(volume.brick_path(i).string());
-    }
-    const fs::path log = volume.directory() / "voldcheck.log";
-    Process check("voldcheck", arguments, log);
-    ASSERT_TRUE(wait_until(30'000, [&check] { return !check.is_running(); }));
-    if (check.terminate(1000) == 0) return;
-    size_t errors = 0;
-    std::ifstream lines(log);
-    for (std::string line; std::getline(lines, line);)
-      errors += line.starts_with("error ") && !(may_have_orphans && line.starts_with("error orphan "));
-    EXPECT_EQ(errors, 0u) << how_to_repeat() << "\n" << volume.logs();
+    EXPECT_EQ(volume.check_bricks(may_have_orphans), 0) << how_to_repeat() << "\n" << volume.logs();
   }
 
   uint64_t seed_ = 0;
