@@ -93,7 +93,9 @@ TEST_P(KeptOpens, ReplacedByAnyone_NameLeadsToTheNewFile) {
 TEST_P(KeptOpens, RemovedByAnyone_BrickKeepsNothing) {
   for (const std::string& mount : {a_, b_}) {
     write(a_ + "/f", "text");
+    const uint64_t closes = volume_.requests(0, "release");
     EXPECT_EQ(read_to_the_end(a_ + "/f"), "text");
+    ASSERT_TRUE(wait_until(kDeadlineMs, [&] { return volume_.requests(0, "release") > closes; }));  // close(2) does not wait for it
     ASSERT_EQ(::unlink((mount + "/f").c_str()), 0) << std::strerror(errno);
     if (mount == a_) {
       EXPECT_TRUE(nothing_is_kept_without_a_name());  // the brick heard first that it is not open
