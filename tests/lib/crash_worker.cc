@@ -108,8 +108,22 @@ bool CrashWorker::done() {
   return true;
 }
 
+bool CrashWorker::is_lost(int error) const { return may_be_lost_ && (error == EIO || error == ESTALE); }
+
+int CrashWorker::remove_surely(const std::function<int()>& remove) const {
+  for (bool again = false;; again = true) {
+    const int error = remove();
+    if (!is_lost(error)) return again && error == ENOENT ? 0 : error;
+  }
+}
+
 bool CrashWorker::judge(int result, int expected, const std::string& call, const std::vector<Names>& after) {
   if (is_gone(result)) return cut(after);
+  if (is_lost(result)) {
+    cut(after);
+    settle();
+    return done();
+  }
   EXPECT_EQ(result, expected) << call << ": " << std::strerror(result) << " instead of " << std::strerror(expected);
   return done();
 }
@@ -128,7 +142,8 @@ void CrashWorker::settle() {
   Shown found;
   for (const std::string& name : names) {
     Object object;
-    const int error = look(name, object);
+    int error = look(name, object);
+    while (is_lost(error)) error = look(name, object = {});
     EXPECT_TRUE(error == 0 || error == ENOENT) << name << ": " << std::strerror(error);
     if (error == 0) found[name] = shown(object);
   }
@@ -155,9 +170,9 @@ void CrashWorker::settle() {
 void CrashWorker::remove_half_made() {
   std::erase_if(names_, [this](const auto& entry) {
     if (!entry.second->is_directory || !entry.second->content.empty()) return false;
-    const int emptied = answer(::unlink((path(entry.first) + "/" + kInside).c_str()));
+    const int emptied = remove_surely([&] { return answer(::unlink((path(entry.first) + "/" + kInside).c_str())); });
     EXPECT_TRUE(emptied == 0 || emptied == ENOENT) << entry.first << ": " << std::strerror(emptied);
-    EXPECT_EQ(answer(::rmdir(path(entry.first).c_str())), 0) << entry.first;
+    EXPECT_EQ(remove_surely([&] { return answer(::rmdir(path(entry.first).c_str())); }), 0) << entry.first;
     return true;
   });
 }

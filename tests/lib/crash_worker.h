@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <random>
@@ -21,6 +22,8 @@ class CrashWorker {
   void begin();
   // The same tree, through another mount.
   void move_to(std::filesystem::path root) { root_ = std::move(root); }
+  // From here on a call may answer EIO or ESTALE: its answer is lost, and it has happened or not.
+  void answers_may_be_lost() { may_be_lost_ = true; }
   // One operation. False: the mount is gone, and the operation may or may not have happened.
   bool step();
   // Finds out, after step() was false, which of the two it was. All or nothing, over all names that it concerns.
@@ -49,6 +52,9 @@ class CrashWorker {
   static std::string shown(const Object& object);
   // How it looks; its parts go to `object`. ENOENT and other errors.
   int look(const std::string& name, Object& object) const;
+  bool is_lost(int error) const;
+  // Made again until its outcome is known. ENOENT after an answer that was lost: it had happened.
+  int remove_surely(const std::function<int()>& remove) const;
 
   bool done();
   // The end of a call: true if it answered as it should. False: the mount is gone; the call may have made any of `after`.
@@ -72,6 +78,7 @@ class CrashWorker {
   Names names_;
   std::vector<Names> possible_;   // after an operation that was cut
   uint64_t made_ = 0, operations_ = 0;
+  bool may_be_lost_ = false;
 };
 
 }  // namespace voldfs::test

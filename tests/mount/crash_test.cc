@@ -27,6 +27,7 @@ namespace fs = std::filesystem;
 
 constexpr int kWorkers = 4;
 constexpr int kStopMsMax = 1'500;  // shorter than a lease
+constexpr int kShortLeaseMs = 1'000;  // and one that is not
 constexpr uint64_t kSeconds = 8, kSecondsSlow = 40;
 // One mount reads and writes the files of bricks itself where it can, the other one by way of the bricks, over connections that can be cut.
 constexpr const char* kMountOptions[] = {"", "transport=tcp"};
@@ -49,6 +50,7 @@ class CrashFault : public testing::Test {
   void kill_bricks();
   void stop_and_cut_off();
   void kill_client();
+  void stop_beyond_leases();
 
   bool time_is_over() const { return std::chrono::steady_clock::now() >= until_ || HasFailure(); }
   uint64_t random(uint64_t below) { return random_() % below; }
@@ -168,6 +170,33 @@ void CrashFault::stop_and_cut_off() {
   check_bricks(volume);
 }
 
+// Clients and bricks that are stopped for longer than a lease. What they had under way may answer EIO, and has happened or not; no
+// other answer is wrong, and nothing is missing.
+void CrashFault::stop_beyond_leases() {
+  MountedVolume volume(MountedVolume::Options{2, {"--lease-ms=" + std::to_string(kShortLeaseMs)}, {}});
+  const std::vector<fs::path> mounts{volume.mount(kMountOptions[0]), volume.mount(kMountOptions[1])};
+  make_workers(mounts);
+  shared_.clear();  // a lock ends with its session
+  for (auto& worker : workers_) worker->answers_may_be_lost();
+  std::atomic<bool> stop = false;
+  auto threads = set_to_work(stop, false);
+  int stops = 0;
+  for (; !time_is_over(); stops++) {
+    pause(300);
+    const size_t which = random(2);
+    const pid_t pid = random(4) == 0 ? volume.brick(which).pid() : volume.client(which).pid();
+    ::kill(pid, SIGSTOP);
+    pause(2 * kShortLeaseMs);
+    ::kill(pid, SIGCONT);
+  }
+  stop = true;
+  for (auto& thread : threads) thread.join();
+  RecordProperty("stops", stops);
+  ASSERT_NO_FATAL_FAILURE(check_results(volume, mounts[0]));
+  for (size_t i = 0; i < mounts.size(); i++) volume.unmount(i);
+  check_bricks(volume, true);
+}
+
 void CrashFault::kill_client() {
   MountedVolume volume;
   fs::path mount = volume.mount();
@@ -205,6 +234,7 @@ TEST_F(CrashFault, StoppedAndCutOffAtRandom_NoResultChanges) {
   if (!std::getenv("VOLDFS_CRASH_SECONDS")) GTEST_SKIP() << "by hand alone, see above";
   stop_and_cut_off();
 }
+TEST_F(CrashFault, StoppedBeyondTheirLeases_NothingLostAndNoFalseAnswer) { stop_beyond_leases(); }
 TEST_F(CrashFault, Client_KilledAtRandom_OldOrNewState) { kill_client(); }
 
 class CrashFaultSlow : public CrashFault {
