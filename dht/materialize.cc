@@ -117,6 +117,35 @@ Result<void> make_copy(Volume::Impl& volume, const Export& from, uint16_t ordina
   return fail(EIO);
 }
 
+// Brings a directory and those above it to their places at a brick that holds the directory's copy, or makes them there: it has missed
+// renames, or was only on the way to something else.
+Result<void> mend_way(Volume::Impl& volume, const NodePtr& dir, uint16_t ordinal, const Caller& caller, size_t depth = 0) {
+  if (dir->id() == kRootId) return {};
+  if (depth > kAncestorsMax) return fail(ELOOP);
+  auto from = fetch_export(volume, dir, caller);
+  if (!from) return fail(from.error());
+  auto parent = volume.directory(from->body.dir.parent, caller);
+  if (!parent) return fail(parent.error());
+  if (auto mended = mend_way(volume, *parent, ordinal, caller, depth + 1); !mended) return mended;
+  const wire::DirRecord& record = from->body.dir;
+  const wire::DirUpdateBody body{record.id, record.parent, record.txn, record.change};
+  auto moved = volume.call(ordinal, wire::Request(wire::Op::kDirUpdate, body, from->name), caller);
+  if (!moved && moved.error().code == wire::kDirAbsent) return make_copy(volume, *from, ordinal, caller);
+  return moved ? Result<void>{} : fail(moved.error());
+}
+
+// kDirUpdate, and if its way is not there, that first.
+Result<wire::EntryBody> update_at(Volume::Impl& volume, uint16_t ordinal, const wire::DirUpdateBody& body, const NodePtr& to,
+                                  std::string_view name, const Caller& caller) {
+  for (bool again = false;; again = true) {
+    auto reply = volume.call(ordinal, wire::Request(wire::Op::kDirUpdate, body, name), caller);
+    if (!reply) return fail(reply.error());
+    auto entry = reply->body<wire::EntryBody>();
+    if (!entry || entry->existed || again) return entry;
+    if (auto mended = mend_way(volume, to, ordinal, caller); !mended) return fail(mended.error());
+  }
+}
+
 }  // namespace
 
 Result<void> Volume::Impl::materialize(const NodePtr& dir, uint16_t ordinal, const Caller& caller) {
@@ -146,14 +175,8 @@ Result<void> Volume::Impl::move_directory(const Id& id, const NodePtr& to, std::
   auto dir = directory(id, caller);
   if (!dir) return fail(dir.error());
   const wire::DirRecord before = (*dir)->record();
-  const wire::DirUpdateBody body{id, to->id(), txn, 0};
-  const auto make = [&](uint16_t) { return wire::Request(wire::Op::kDirUpdate, body, name); };
-  // Home must have the new parent: the old path may be a name of which home is the authority.
-  if (to->record().home != before.home)
-    if (auto made = make_skeleton(to, before.home, caller); !made) return made;
-  auto reply = call(before.home, make(0), caller);
-  if (!reply) return fail(reply.error());
-  auto entry = reply->body<wire::EntryBody>();
+  // The old path may be a name of which home is the authority.
+  auto entry = update_at(*this, before.home, {id, to->id(), txn, 0}, to, name, caller);
   if (!entry) return fail(entry.error());
   (*dir)->update_record(entry->dir);
   (*dir)->set_name(to, name);
@@ -162,17 +185,23 @@ Result<void> Volume::Impl::move_directory(const Id& id, const NodePtr& to, std::
   return {};
 }
 
+// Any brick may hold it as a way to something below, which is to lie under its path there too.
 void Volume::Impl::move_copies(const NodePtr& dir, const NodePtr& to, std::string_view name, const Id& txn,
                                const Caller& caller) {
   const wire::DirRecord record = dir->record();
   const wire::DirUpdateBody body{dir->id(), to->id(), txn, record.change};
   const auto make = [&](uint16_t) { return wire::Request(wire::Op::kDirUpdate, body, name); };
-  std::vector<uint16_t> copies = set_of(dir);
-  if (record.backup != 0) copies.push_back(record.backup);
+  std::vector<uint16_t> copies = all_ordinals();
   std::erase(copies, record.home);
   if (copies.empty()) return;
   for (const Answer& answer : ask(copies, make, unless_down(caller))) {
-    const int code = answer.status ? 0 : answer.status.error().code;
+    int code = answer.status ? 0 : answer.status.error().code;
+    const auto entry = answer.status ? answer.reply.body<wire::EntryBody>() : fail(code);
+    if (entry && !entry->existed) {
+      Result<void> moved = mend_way(*this, to, answer.ordinal, unless_down(caller));
+      if (moved) moved = update_at(*this, answer.ordinal, body, to, name, unless_down(caller)).map([](const wire::EntryBody&) {});
+      if (!moved) code = moved.error().code;
+    }
     // Down, or not made yet: what it needs it gets with the record when it is asked for the directory next.
     if (code != 0 && code != wire::kDirAbsent && code != wire::kDirRemoved && code != EHOSTDOWN)
       spdlog::info("copy_not_moved brick={} dir={} error={}", answer.ordinal, dir->id().hex(), code);

@@ -6,6 +6,7 @@
 
 #include "brick/store/attr.h"
 #include "brick/store/directory_move.h"
+#include "brick/store/directory_remove.h"
 #include "brick/store/name_lock.h"
 #include "brick/store/named_copy.h"
 #include "brick/store/store.h"
@@ -197,13 +198,18 @@ Result<wire::EntryBody> materialize(Store& store, const wire::MaterializeBody& b
   if (auto checked = check_record(body.record); !checked) return fail(checked.error());
   if (is_home(body.record)) return fail(EINVAL);
   if (store.directories().has_tombstone(body.record.id)) return fail(wire::kDirRemoved);
-  if (store.directories().find(body.record.id)) return refresh_directory(store, body, {}, xattrs);
   auto parent = store.directories().find(body.record.parent);
+  if (auto here = store.directories().find(body.record.id)) {
+    // One that has missed a rename comes to its new place, which takes that its parent is here.
+    if (!parent && (*here)->record().change < body.record.change) return fail(parent.error());
+    return refresh_directory(store, body, name, xattrs);
+  }
   if (!parent) return fail(parent.error());
   if (auto named = check_new_name(**parent, name); !named) return fail(named.error());
   EntriesGuard entries{{*parent, true}};
   auto lock = store.name_locks().name((*parent)->id(), name);
-  if ((*parent)->removed()) return fail(wire::kDirRemoved);
+  // A skeleton that was of no use to anyone is made again.
+  if ((*parent)->removed()) return fail(store.directories().has_tombstone((*parent)->id()) ? wire::kDirRemoved : wire::kDirAbsent);
   auto here = store.directories().find(body.record.id);
   if (here) {  // made by somebody else meanwhile
     if (auto merged = merge(*here, body.record); !merged) return fail(merged.error());
@@ -268,6 +274,9 @@ Result<wire::EntryBody> update_directory(Store& store, const wire::DirUpdateBody
   auto dir = store.directories().find(body.id);
   if (!dir) return fail(dir.error());
   if (body.id == kRootId || body.parent.is_none() || body.parent == body.id) return fail(EINVAL);
+  auto dropped = drop_empty_skeleton(store, *dir);
+  if (!dropped) return fail(dropped.error());
+  if (*dropped) return fail(wire::kDirAbsent);
   auto updated = (*dir)->update([&](wire::DirRecord& record) -> Result<void> {
     if (is_home(record)) {
       if (record.parent == body.parent && record.txn == body.txn) return {};  // said before
@@ -281,8 +290,11 @@ Result<wire::EntryBody> update_directory(Store& store, const wire::DirUpdateBody
     return {};
   });
   if (!updated) return fail(updated.error());
-  if (auto moved = move_directory(store, *dir, body.parent, name, body.txn, &note); !moved) return fail(moved.error());
-  return describe_directory(**dir);
+  auto moved = move_directory(store, *dir, body.parent, name, body.txn, &note);
+  if (!moved) return fail(moved.error());
+  auto entry = describe_directory(**dir);
+  if (entry) entry->existed = *moved;
+  return entry;
 }
 
 Result<wire::EntryBody> grow_set(Store& store, const wire::SetGrowBody& body) {

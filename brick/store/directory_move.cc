@@ -1,6 +1,7 @@
 #include "brick/store/directory_move.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -77,6 +78,20 @@ Result<bool> is_leaving(const PhysicalPlace& place, const DirectoryPtr& from, co
   return *mark && (*mark)->txn == txn;
 }
 
+// Whether `below` lies below the directory, by the paths that they have here.
+Result<bool> lies_below(const Store& store, const Directory& below, const Directory& dir) {
+  struct stat root, wanted, at;
+  if (fstat(store.root(), &root) != 0 || fstat(dir.fd(), &wanted) != 0 || fstat(below.fd(), &at) != 0) return fail_errno();
+  unique_fd fd(fcntl(below.fd(), F_DUPFD_CLOEXEC, 0));
+  for (size_t depth = 0; fd && depth < kDepthMax; ++depth) {
+    if (at.st_ino == wanted.st_ino) return true;
+    if (at.st_ino == root.st_ino) return false;
+    fd.reset(openat(fd.get(), "..", O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (fd && fstat(fd.get(), &at) != 0) return fail_errno();
+  }
+  return fd ? fail(ELOOP) : fail_errno();
+}
+
 // Its name leads to it where it lies: it is home, and the name is no stub, or it is what the name leads to in a stub's place.
 Result<bool> lies_under_its_name(const Directory& dir, const Directory& parent, const std::string& name) {
   const wire::DirRecord record = dir.record();
@@ -123,18 +138,22 @@ Result<void> note_off_hash(Directory& dir, bool off_hash) {
   return {};
 }
 
-Result<void> move_directory(Store& store, const DirectoryPtr& dir, const Id& parent, const std::string& name, const Id& txn,
+Result<bool> move_directory(Store& store, const DirectoryPtr& dir, const Id& parent, const std::string& name, const Id& txn,
                             const ChangeNote* note) {
   auto to = store.directories().find(parent);
-  if (!to && (to.error().code == wire::kDirAbsent || to.error().code == wire::kDirRemoved)) return {};
+  if (!to && (to.error().code == wire::kDirAbsent || to.error().code == wire::kDirRemoved)) return false;
   if (!to) return fail(to.error());
-  if (auto named = check_new_name(**to, name); !named) return named;
+  if (auto named = check_new_name(**to, name); !named) return fail(named.error());
   RootScope scope;
   for (int tries = 0; tries < kMoveTries; ++tries) {
     auto place = find_place(*dir);
     if (!place) return fail(place.error());
     const DirectoryPtr from = parent_of(store, *place);
-    if (from == *to && place->name == name) return {};
+    if (from == *to && place->name == name) return true;
+    // Not so in the volume: the new parent has still to come to its own place.
+    auto tangled = lies_below(store, **to, *dir);
+    if (!tangled) return fail(tangled.error());
+    if (*tangled) return false;
     EntriesGuard entries{{from, true}, {*to, true}};
     auto lock = store.name_locks().names(from ? from->id() : Id{}, place->name, (*to)->id(), name);
     auto still = get_id_at(place->parent.get(), place->name.c_str());
@@ -150,18 +169,19 @@ Result<void> move_directory(Store& store, const DirectoryPtr& dir, const Id& par
     const bool counts = *was_name && !(dir->record().role & wire::kRoleOffHash);
     if (counts) {
       if (note) note->begin({.object = dir->id(), .counts = true, .dir = from->id()});
-      if (auto noted = note_off_hash(*dir, true); !noted) return noted;
+      if (auto noted = note_off_hash(*dir, true); !noted) return fail(noted.error());
     }
     auto moved = move_entry(store, std::move(*place), *dir, *to, name);
     if (!moved) return fail(moved.error());
     if (*moved != Moved::kToPath && counts) {
-      if (auto noted = note_off_hash(*dir, false); !noted) return noted;
+      if (auto noted = note_off_hash(*dir, false); !noted) return fail(noted.error());
     }
     if (*moved == Moved::kStays) spdlog::info("directory-stays directory={} name={}", dir->id().hex(), name);
-    if (*moved == Moved::kStays || !*was_name) return {};
+    if (*moved == Moved::kStays || !*was_name) return true;
     auto unmarked = remove_xattr(dir->fd(), kXattrLeaving);
-    if (!unmarked && unmarked.error().code != ENODATA) return unmarked;
-    return counts ? from->count_subdirectory(-1) : Result<void>();
+    if (!unmarked && unmarked.error().code != ENODATA) return fail(unmarked.error());
+    if (auto counted = counts ? from->count_subdirectory(-1) : Result<void>(); !counted) return fail(counted.error());
+    return true;
   }
   return fail(EBUSY);
 }

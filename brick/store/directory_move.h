@@ -8,9 +8,10 @@ class ChangeNote;
 class Store;
 
 // Brings a directory to the path that its name has, if its parent is here and nothing with a better claim lies there;
-// otherwise it stays where it is, for paths of directories are a convenience. Times of both parents stay.
+// otherwise it stays where it is, for paths of directories are a convenience. Times of both parents stay. False: the parent is not here, or lies
+// below the directory by the paths that they have here; once it is at its own place, this can be done again.
 // `note` (may be null, where there is no rename): is told before the old name goes. `txn`: of the rename; an entry that is marked as leaving by it was the old name's, which is gone then.
-Result<void> move_directory(Store& store, const DirectoryPtr& dir, const Id& parent, const std::string& name, const Id& txn,
+Result<bool> move_directory(Store& store, const DirectoryPtr& dir, const Id& parent, const std::string& name, const Id& txn,
                             const ChangeNote* note);
 
 // Notes at home whether the directory's name is a stub on another brick: its entry here is no name then and is not counted.

@@ -234,6 +234,24 @@ Result<void> clear_copies(Store& store, const Directory& dir) {
   return {};
 }
 
+Result<bool> drop_empty_skeleton(Store& store, const DirectoryPtr& dir) {
+  const auto is_skeleton = [&dir] { return dir->record().role == wire::kRoleSkeleton; };
+  if (!is_skeleton()) return false;
+  RootScope scope;
+  auto place = find_place(*dir);
+  if (!place) return dir->removed() ? Result<bool>(true) : fail(place.error());
+  auto parent_id = get_id(place->parent.get());  // none: it is parked
+  auto parent = parent_id ? store.directories().find(*parent_id) : Result<DirectoryPtr>(nullptr);
+  EntriesGuard entries{{dir, true}, {parent ? *parent : nullptr, true}};
+  auto still = get_id_at(place->parent.get(), place->name.c_str());
+  if (!is_skeleton() || !still || *still != dir->id()) return false;
+  KeepTimes times(place->parent.get());
+  if (unlinkat(place->parent.get(), place->name.c_str(), AT_REMOVEDIR) != 0)
+    return errno == ENOTEMPTY || errno == EEXIST ? Result<bool>(false) : fail_errno();
+  if (auto forgotten = store.directories().forget(dir->id(), false); !forgotten) return fail(forgotten.error());
+  return true;
+}
+
 Result<void> check_empty(const Directory& dir) {
   auto names = entries_of(dir);
   if (!names) return fail(names.error());

@@ -22,6 +22,9 @@ Result<void> remove_directory(Store& store, const DirectoryPtr& parent, const st
 // held exclusively.
 Result<void> clear_copies(Store& store, const Directory& dir);
 
+// An empty directory that is here only as a way to something below it. True: it is gone.
+Result<bool> drop_empty_skeleton(Store& store, const DirectoryPtr& dir);
+
 // Whether nothing at all lies in it. ENOTEMPTY.
 Result<void> check_empty(const Directory& dir);
 

@@ -176,7 +176,7 @@ enum class EntryKind : uint8_t { kObject = 1, kStub = 2 };
 struct EntryBody {
   EntryKind kind;
   ObjectType type;
-  uint8_t existed;        // create: the name was there already and has been opened; mkdir: the directory was made before; settle: the marked name went along
+  uint8_t existed;        // create: the name was there already and has been opened; mkdir: the directory was made before; settle: the marked name went along; directory update: its new parent is here, and not below it
   uint8_t leaving;        // the entry carries a leaving mark of `link.txn`, authority in link.brick
   uint32_t open;          // create: the open's number; 0: none
   ObjectRef object;       // kObject: the object; kStub: its id, handle as known to the stub
