@@ -158,17 +158,19 @@ Result<void> join_whole(Volume::Impl& volume, const NodePtr& dir, std::string_vi
 
 }  // namespace
 
-Result<bool> search(Volume::Impl& volume, const NodePtr& dir, std::string_view name, SearchFor what, const Caller& caller) {
+Result<Searched> search(Volume::Impl& volume, const NodePtr& dir, std::string_view name, SearchFor what, const Caller& caller) {
   std::vector<uint16_t> others = volume.all_ordinals();
   std::erase(others, volume.hashed(dir, name));
   auto parts = ask_all(volume, dir, name, others, caller);
   if (!parts) return fail(parts.error());
   const auto first = std::find_if(parts->begin(), parts->end(), [&](const Part& part) { return may_be_name(part, what, dir); });
-  if (first == parts->end()) return false;
+  // Parts lose their mark when home has its own: what home says from now on is true.
+  if (first == parts->end())
+    return std::any_of(parts->begin(), parts->end(), is_directory) ? Searched::kAskOnceMore : Searched::kNothing;
   if (what == SearchFor::kLost) spdlog::info("name_found brick={} dir={} name=\"{}\"", first->ordinal, dir->id().hex(), name);
   const Result<void> led = is_found(*first) ? unite(volume, dir, name, first->body.object.id, caller)
                                             : leave_stub(volume, dir, name, *first, caller);
-  return led ? Result<bool>(true) : fail(led.error());
+  return led ? Result<Searched>(Searched::kLedTo) : fail(led.error());
 }
 
 // Home first, and marked as found, so that who comes next goes on with it; then the others; then the mark goes. A part that has lost

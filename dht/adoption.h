@@ -11,9 +11,13 @@ enum class SearchFor {
   kLost,     // and everything else that a stub may have led to
 };
 
-// Asks all other bricks for a name that its authority does not have. True: it was found, and the authority knows it from now on.
-// A brick that does not answer is an error: it may have the name.
-Result<bool> search(Volume::Impl& volume, const NodePtr& dir, std::string_view name, SearchFor what, const Caller& caller);
+// Asks all other bricks for a name that its authority does not have. A brick that does not answer is an error: it may have the name.
+enum class Searched {
+  kNothing,
+  kLedTo,       // it was found, and the authority knows it from now on
+  kAskOnceMore, // there is a directory that another client may have led to since the authority was asked
+};
+Result<Searched> search(Volume::Impl& volume, const NodePtr& dir, std::string_view name, SearchFor what, const Caller& caller);
 
 // Brings the parts of an adopted directory together, under a home at its name's authority: `found` is a brick's word of it. Any number
 // of clients may do so at once; what one of them leaves half done, the next one who meets the name does.

@@ -127,6 +127,7 @@ Resolved resolved_from(const wire::EntryBody& body, uint16_t asked) {
 Result<Resolved> resolve(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Caller& caller,
                          StandIn stand_in, Grant* missing) {
   if (auto good = wire::check_name(name); !good) return fail(good.error());
+  bool asked_once_more = false;
   for (int tries = 0; tries < kRetriesMax; ++tries) {
     bool unclean = false;
     auto found = ask_authority(volume, dir, name, caller, stand_in, missing, unclean);
@@ -135,7 +136,8 @@ Result<Resolved> resolve(Volume::Impl& volume, const NodePtr& dir, std::string_v
       if (missing) *missing = {};
       auto elsewhere = search(volume, dir, name, unclean ? SearchFor::kLost : SearchFor::kAdopted, caller);
       if (!elsewhere) return fail(elsewhere.error());
-      if (!*elsewhere) return found;
+      if (*elsewhere == Searched::kNothing || (*elsewhere == Searched::kAskOnceMore && asked_once_more)) return found;
+      asked_once_more |= *elsewhere == Searched::kAskOnceMore;
       continue;
     }
     if (!found->stub && found->is_directory() && (found->body.dir.role & wire::kRoleFound)) {

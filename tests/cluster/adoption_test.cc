@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -281,6 +282,30 @@ TEST_F(Adoption, Directory_OnSeveralBricks_HasOneHomeForEverybody) {
       EXPECT_EQ(on_disk.st_mode & 07777, 0700u);
     }
   }
+  EXPECT_EQ(check_bricks(cluster_), "");
+}
+
+// Another brings the parts together between the two questions of a lookup: to the authority, and to the others.
+TEST_F(Adoption, Directory_BroughtTogetherDuringALookup_IsThere) {
+  std::string name;
+  for (int i = 0; name.empty() || cluster_.map().layout(0)->place(kRootId, name) != 2; ++i) name = "directory" + std::to_string(i);
+  fs::create_directory(cluster_.brick_path(1) / name);
+  put(cluster_.brick_path(1) / name / "file");
+  for (uint16_t ordinal = 1; ordinal <= 3; ++ordinal) put(cluster_.brick_path(ordinal) / ("top" + std::to_string(ordinal)));
+  cluster_.start_all();
+  auto slow = cluster_.mount(), fast = cluster_.mount();
+  std::atomic<int> lookups = 0;
+  slow->impl().before_request = [&](uint16_t ordinal, const wire::Request& request) -> Result<void> {
+    auto copy = request;
+    const bool asks_others = copy.header().op == static_cast<uint16_t>(wire::Op::kLookup) && ordinal != 2;
+    if (asks_others && lookups++ == 0) walk(*fast, name);
+    return {};
+  };
+  auto found = slow->lookup(slow->root(), name, kRoot);
+  EXPECT_EQ(code(found), 0);
+  EXPECT_GT(lookups, 0);
+  slow->impl().before_request = nullptr;
+  EXPECT_EQ(code(slow->lookup(slow->root(), "missing", kRoot)), ENOENT);
   EXPECT_EQ(check_bricks(cluster_), "");
 }
 
