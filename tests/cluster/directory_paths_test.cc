@@ -3,9 +3,11 @@
 #include <linux/fs.h>
 
 #include <filesystem>
+#include <set>
 
-#include "dht/settle.h"
 #include "tests/lib/steps.h"
+#include "tools/check/export.h"
+#include "tools/check/scan.h"
 
 // On each brick, what it has of a directory lies under the path that the directory has in the volume: to be read there if everything else
 // is gone.
@@ -43,17 +45,19 @@ TEST_F(DirectoryPaths, Rename_BrickOnlyHasWhatIsBelow_FilesFollow) {
   const std::string file = cluster_.name_at(3, dir_c);
   mount_.file(dir_c, file);
   ASSERT_TRUE(is_on(3, a + "/" + b + "/" + c + "/" + file));
-  // Within its parent, to another parent that the brick has, and to one that it does not have.
-  ASSERT_EQ(move(dir_a, b, dir_a, "b2"), 0);
-  EXPECT_TRUE(is_on(3, a + "/b2/" + c + "/" + file));
+  // Within its parent, to another parent that the brick has, and to one that it does not have. Never a name of which it is the authority.
+  const std::string b2 = cluster_.name_at(1, dir_a, "x"), b3 = cluster_.name_at(1, root_, "x");
+  ASSERT_EQ(move(dir_a, b, dir_a, b2), 0);
+  EXPECT_TRUE(is_on(3, a + "/" + b2 + "/" + c + "/" + file));
   EXPECT_FALSE(is_on(3, a + "/" + b));
-  ASSERT_EQ(move(dir_a, "b2", root_, "b3"), 0);
-  EXPECT_TRUE(is_on(3, "b3/" + c + "/" + file));
+  ASSERT_EQ(move(dir_a, b2, root_, b3), 0);
+  EXPECT_TRUE(is_on(3, b3 + "/" + c + "/" + file));
   std::string d, e;
   const dht::NodePtr dir_d = make_dir(root_, "d", &d), dir_e = make_dir(dir_d, "e", &e);
+  const std::string b4 = cluster_.name_at(1, dir_e, "x");
   ASSERT_FALSE(is_on(3, d));
-  ASSERT_EQ(move(root_, "b3", dir_e, "b4"), 0);
-  EXPECT_TRUE(is_on(3, d + "/" + e + "/b4/" + c + "/" + file));
+  ASSERT_EQ(move(root_, b3, dir_e, b4), 0);
+  EXPECT_TRUE(is_on(3, d + "/" + e + "/" + b4 + "/" + c + "/" + file));
   // What is of no use any more does not stay behind, or follow.
   const std::string a2 = cluster_.name_at(1, root_, "away");
   ASSERT_EQ(move(root_, a, root_, a2), 0);
@@ -98,6 +102,35 @@ TEST_F(DirectoryPaths, Exchange_NewParentStillLiesBelow_BothFollow) {
   EXPECT_TRUE(matches(tree, {{a, file}, {b2, dir_b->id()}, {b2 + "/" + x, dir_a->id()}, {b2 + "/" + x + "/" + inside, Id{}}})) << text(tree);
   EXPECT_EQ(code(other.volume->unlink(other.root, a, kRoot)), 0);
   EXPECT_EQ(cluster_.check(), "");
+}
+
+// One brick has missed a rename, and has another directory parked.
+TEST_F(DirectoryPaths, Export_HasAllUnderThePathsOfTheVolume) {
+  std::string a, b, c;
+  const dht::NodePtr dir_a = make_dir(root_, "a", &a), dir_b = make_dir(dir_a, "b", &b), dir_c = make_dir(root_, "c", &c);
+  const std::string in_b = cluster_.name_at(3, dir_b), in_c = cluster_.name_at(3, dir_c);
+  mount_.file(dir_b, in_b);
+  mount_.file(dir_c, in_c);
+  cluster_.stop(3);
+  const std::string b2 = cluster_.name_at(1, root_, "other");
+  ASSERT_EQ(move(dir_a, b, root_, b2), 0);
+  mount_.volume.reset();
+  for (uint16_t ordinal = 1; ordinal <= 2; ++ordinal) cluster_.stop(ordinal);
+  fs::rename(cluster_.brick_path(3) / c, cluster_.brick_path(3) / ".voldfs/parked" / dir_c->id().hex());
+
+  std::vector<std::unique_ptr<check::BrickScan>> scans;
+  for (uint16_t ordinal = 1; ordinal <= 3; ++ordinal) {
+    auto scan = check::scan_brick(cluster_.brick_path(ordinal));
+    ASSERT_TRUE(scan);
+    scans.push_back(std::move(*scan));
+  }
+  const fs::path target = cluster_.brick_path(1).parent_path() / "export";
+  const auto findings = check::export_files(scans, cluster_.map(), target);
+  ASSERT_TRUE(findings);
+  EXPECT_TRUE(findings->empty());
+  std::set<std::string> found;
+  for (const auto& entry : fs::recursive_directory_iterator(target)) found.insert(fs::relative(entry.path(), target));
+  EXPECT_EQ(found, (std::set<std::string>{a, b2, b2 + "/" + in_b, c, c + "/" + in_c}));
 }
 
 }  // namespace

@@ -8,6 +8,9 @@
 #include <climits>
 #include <cstring>
 #include <map>
+#include <optional>
+#include <string_view>
+#include <unordered_map>
 
 #include "brick/store/xattr.h"
 
@@ -15,6 +18,7 @@ namespace voldfs::check {
 
 namespace {
 
+constexpr size_t kDepthMax = 4096;  // of PATH_MAX: what is deeper is a loop
 constexpr int kOpenDirectory = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 
 // Owner, attributes, mode, times: in the order in which none undoes another.
@@ -53,6 +57,23 @@ Result<void> copy_data(int from, int to) {
   return errno == ENXIO ? Result<void>() : fail_errno();
 }
 
+// Goes down one name after the other: a tree may be deeper than a path may be long. `make`: what is missing.
+Result<unique_fd> open_below(int root, std::string_view path, bool make) {
+  unique_fd at(::openat(root, ".", kOpenDirectory));
+  while (at && !path.empty()) {
+    path.remove_prefix(1);  // the slash
+    const std::string name(path.substr(0, path.find('/')));
+    path.remove_prefix(name.size());
+    if (make && ::mkdirat(at.get(), name.c_str(), 0700) < 0 && errno != EEXIST) return fail_errno();
+    at.reset(::openat(at.get(), name.c_str(), kOpenDirectory));
+  }
+  if (!at) return fail_errno();
+  return at;
+}
+
+bool is_file(const ScannedEntry& entry) { return !entry.directory && !entry.is_stub(); }
+
+// A directory is found by its id, wherever a brick has it: a path on a brick may be out of date, and a directory may be parked.
 class Export {
  public:
   Export(const std::vector<std::unique_ptr<BrickScan>>& scans, const dht::VolumeMap& map, int target)
@@ -63,37 +84,76 @@ class Export {
   }
 
   Findings run() {
-    for (const BrickScan* scan : scans_) directory(*scan, scan->root_directory(), scan->root.get(), root_);
+    for (const bool leaving : {false, true})
+      for (const BrickScan* scan : scans_)
+        for (const auto& dir : scan->directories) note_names(*dir, leaving);
+    for (const BrickScan* scan : scans_)
+      for (const auto& dir : scan->directories) directory(*scan, *dir);
     finish_directories();
     return std::move(found_);
   }
 
  private:
+  struct Name {
+    Id parent;
+    std::string name;
+  };
+  struct Source {
+    const BrickScan* scan = nullptr;
+    const ScannedDirectory* dir = nullptr;
+  };
+
   void complain(const BrickScan& scan, const std::string& path, Error error) {
     found_.push_back({Severity::kError, "export", scan.path, path,
                       std::string("could not be copied: ") + std::strerror(error.code), false});
   }
 
-  void directory(const BrickScan& scan, const ScannedDirectory& dir, int from, int to) {
+  // The names in it that lead to directories. What is about to lose its name counts where nothing else has it.
+  void note_names(const ScannedDirectory& dir, bool leaving) {
     for (const auto& entry : dir.entries) {
-      if (entry->is_stub() && !entry->is_named_copy()) continue;
-      if (entry->directory) {
-        below(scan, *entry, from, to);
-      } else if (auto done = file(scan, *entry, from, to); !done) {
-        complain(scan, entry->path(), done.error());
-      }
+      if (entry->leaving.has_value() != leaving) continue;
+      const ScannedDirectory* const there = entry->directory;
+      if (entry->stub && entry->stub->type == wire::ObjectType::kDirectory)
+        names_.try_emplace(entry->stub->object, Name{dir.id, entry->name});
+      else if (there && there->has_role(wire::kRoleHome) && !there->has_role(wire::kRoleOffHash))
+        names_.try_emplace(there->id, Name{dir.id, entry->name});
     }
   }
 
-  void below(const BrickScan& scan, const ScannedEntry& entry, int from, int to) {
-    const char* const name = entry.name.c_str();
-    if (::mkdirat(to, name, 0700) < 0 && errno != EEXIST) return complain(scan, entry.path(), Error::from_errno());
-    unique_fd source(::openat(from, name, kOpenDirectory)), target(::openat(to, name, kOpenDirectory));
-    if (!source || !target) return complain(scan, entry.path(), Error::from_errno());
+  // The path in the volume; of what no name leads to (it was never adopted, or is the rest of one that was removed) the brick's. None: it
+  // is parked, and led to by nothing.
+  std::optional<std::string> path_of(const ScannedDirectory& dir, size_t depth = 0) const {
+    if (dir.id == kRootId || (!dir.entry && dir.parked_path.empty())) return std::string();
+    const auto named = depth < kDepthMax ? names_.find(dir.id) : names_.end();
+    const ScannedDirectory* parent = dir.entry ? dir.entry->dir : nullptr;
+    if (named != names_.end())
+      for (const BrickScan* scan : scans_)
+        if (const auto* const found = scan->directory(named->second.parent)) parent = found;
+    if (!parent) return std::nullopt;
+    const auto above = path_of(*parent, depth + 1);
+    if (!above) return std::nullopt;
+    return *above + "/" + (named != names_.end() ? named->second.name : dir.entry->name);
+  }
+
+  // What is left of a directory that is no more, or the way to one that has gone elsewhere.
+  bool is_remnant(const ScannedDirectory& dir) const {
+    const bool is_copy = dir.record && !dir.has_role(wire::kRoleHome) && dir.id != kRootId;
+    return is_copy && !names_.contains(dir.id) &&
+           std::none_of(dir.entries.begin(), dir.entries.end(), [](const auto& entry) { return is_file(*entry); });
+  }
+
+  void directory(const BrickScan& scan, const ScannedDirectory& dir) {
+    const auto path = path_of(dir);
+    if (!path || is_remnant(dir)) return;
+    auto source = open_below(scan.root.get(), dir.path() == "/" ? "" : dir.path(), false);
+    auto target = open_below(root_, *path, true);
+    if (!source || !target) return complain(scan, dir.path(), source ? target.error() : source.error());
     // Home has the attributes; any copy is better than none.
-    const std::string path = entry.path();
-    if (entry.directory->has_role(wire::kRoleHome) || !directories_.count(path)) directories_[path] = &scan;
-    directory(scan, *entry.directory, source.get(), target.get());
+    if (!path->empty() && (dir.has_role(wire::kRoleHome) || !directories_.contains(*path))) directories_[*path] = {&scan, &dir};
+    for (const auto& entry : dir.entries) {
+      if (!is_file(*entry)) continue;
+      if (auto done = file(scan, *entry, source->get(), target->get(), *path); !done) complain(scan, entry->path(), done.error());
+    }
   }
 
   // Whether this brick's entry is the name's rather than one that was copied before.
@@ -102,7 +162,7 @@ class Export {
     return layout && entry.dir->record->epoch != 0 && layout->place(entry.dir->id, entry.name) == scan.identity.ordinal;
   }
 
-  Result<void> file(const BrickScan& scan, const ScannedEntry& entry, int from, int to) {
+  Result<void> file(const BrickScan& scan, const ScannedEntry& entry, int from, int to, const std::string& path) {
     const char* const name = entry.name.c_str();
     struct stat there;
     if (::fstatat(to, name, &there, AT_SYMLINK_NOFOLLOW) == 0) {
@@ -118,7 +178,7 @@ class Export {
       }
     }
     if (auto done = copy(entry, from, to); !done) return done;
-    if (entry.nlink > 1) links_[key] = "." + entry.path();
+    if (entry.nlink > 1) links_[key] = "." + path + "/" + entry.name;
     return {};
   }
 
@@ -156,13 +216,12 @@ class Export {
   // Last, and the deepest first: what is put into a directory changes its times.
   void finish_directories() {
     for (auto at = directories_.rbegin(); at != directories_.rend(); ++at) {
-      const std::string path = "." + at->first;
-      unique_fd source(::openat(at->second->root.get(), path.c_str(), kOpenDirectory));
-      unique_fd copy(::openat(root_, path.c_str(), kOpenDirectory));
+      const auto& [scan, dir] = at->second;
+      auto source = open_below(scan->root.get(), dir->path(), false), copy = open_below(root_, at->first, false);
       if (!source || !copy) {
-        complain(*at->second, at->first, Error::from_errno());
-      } else if (auto done = copy_attributes(source.get(), copy.get()); !done) {
-        complain(*at->second, at->first, done.error());
+        complain(*scan, at->first, source ? copy.error() : source.error());
+      } else if (auto done = copy_attributes(source->get(), copy->get()); !done) {
+        complain(*scan, at->first, done.error());
       }
     }
   }
@@ -170,7 +229,8 @@ class Export {
   const dht::VolumeMap& map_;
   const int root_;  // of the copy
   std::vector<const BrickScan*> scans_;
-  std::map<std::string, const BrickScan*> directories_;                           // by path, parents first
+  std::unordered_map<Id, Name, IdHash> names_;                                    // of directories
+  std::map<std::string, Source> directories_;                                     // by path, parents first
   std::map<std::pair<const BrickScan*, uint64_t>, std::string> links_;            // first copied path of an inode
   Findings found_;
 };
