@@ -34,6 +34,15 @@ Result<void> make_bucket(int dir, const Id& id) {
   return fail_errno();
 }
 
+// A system call that makes something in the id's bucket of `dir`, which as a rule is there. What it returned; errno is its own.
+template <class Call>
+int in_bucket(int dir, const Id& id, Call call) {
+  const int done = call();
+  if (done >= 0 || errno != ENOENT) return done;
+  if (!make_bucket(dir, id)) return done;
+  return call();
+}
+
 unique_fd make_and_open(int dir, const char* name) {
   mkdirat(dir, name, 0700);  // exists, as a rule; that it does not shows in the open
   return unique_fd(openat(dir, name, kOpenDirectory));
@@ -228,9 +237,8 @@ Result<DirectoryPtr> Directories::load(unique_fd fd, const Id& expected) {
 Result<void> Directories::write_index(const Id& id, int fd) {
   auto text = handles_.index_text(fd);
   if (!text) return fail(text.error());
-  if (auto bucket = make_bucket(index_.get(), id); !bucket) return bucket;
   const std::string path = bucket_path(id);
-  if (symlinkat(text->c_str(), index_.get(), path.c_str()) == 0) return {};
+  if (in_bucket(index_.get(), id, [&] { return symlinkat(text->c_str(), index_.get(), path.c_str()); }) == 0) return {};
   if (errno != EEXIST) return fail_errno();
   char have[256];
   const ssize_t size = readlinkat(index_.get(), path.c_str(), have, sizeof have);
@@ -293,7 +301,7 @@ Result<DirectoryPtr> Directories::establish(unique_fd fd, const wire::DirRecord&
 
 Result<void> Directories::forget(const Id& id, bool tombstone) {
   if (tombstone) {
-    if (auto made = make_tombstone(id); !made) return made;
+    if (auto made = bury(id); !made) return made;
   }
   std::lock_guard loading(loading_[IdHash{}(id) % loading_.size()]);
   DirectoryPtr gone;
@@ -307,6 +315,7 @@ Result<void> Directories::forget(const Id& id, bool tombstone) {
     }
   }
   if (gone) gone->set_removed();
+  if (tombstone) return {};
   if (unlinkat(index_.get(), bucket_path(id).c_str(), 0) != 0 && errno != ENOENT) return fail_errno();
   return {};
 }
@@ -317,10 +326,22 @@ bool Directories::has_tombstone(const Id& id) const {
 
 Result<void> Directories::make_tombstone(const Id& id) {
   RootScope scope;
-  if (auto bucket = make_bucket(tombs_.get(), id); !bucket) return bucket;
-  unique_fd fd(openat(tombs_.get(), bucket_path(id).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
-  if (!fd) return fail_errno();
+  const std::string path = bucket_path(id);
+  unique_fd fd(in_bucket(tombs_.get(), id, [&] { return openat(tombs_.get(), path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600); }));
+  if (!fd && errno != ELOOP) return fail_errno();  // ELOOP: one that was an entry of the index
   return {};
+}
+
+// The entry of the index becomes the tombstone: one step, where two would leave both or neither for an instant.
+Result<void> Directories::bury(const Id& id) {
+  RootScope scope;
+  const std::string path = bucket_path(id);
+  const auto move = [&] { return renameat(index_.get(), path.c_str(), tombs_.get(), path.c_str()); };
+  if (move() == 0) return {};
+  if (errno != ENOENT) return fail_errno();
+  if (auto bucket = make_bucket(tombs_.get(), id); !bucket) return bucket;
+  if (move() == 0) return {};
+  return errno == ENOENT ? make_tombstone(id) : fail_errno();  // it was not in the index
 }
 
 Result<void> Directories::remove_tombstone(const Id& id) {
@@ -382,7 +403,7 @@ void Directories::sweep_tombstones() {
     if (!fd) return;
     auto inner = each_entry(fd.get(), [&](const char* name, unsigned char) {
       struct stat stat;
-      if (fstatat(fd.get(), name, &stat, AT_SYMLINK_NOFOLLOW) == 0 && stat.st_mtime < oldest) {
+      if (fstatat(fd.get(), name, &stat, AT_SYMLINK_NOFOLLOW) == 0 && stat.st_ctime < oldest) {
         unlinkat(fd.get(), name, 0);
       }
     });

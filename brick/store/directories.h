@@ -110,7 +110,7 @@ class Directories {
   // It is gone from the disk: out of cache and index. `tombstone`: and its id never comes back.
   Result<void> forget(const Id& id, bool tombstone);
   bool has_tombstone(const Id& id) const;
-  Result<void> make_tombstone(const Id& id);
+  Result<void> make_tombstone(const Id& id);    // of one that is not here
   Result<void> remove_tombstone(const Id& id);  // the removal was given up
   // Tombstones older than 24 hours go. Called at start and now and then.
   void sweep_tombstones();
@@ -136,6 +136,7 @@ class Directories {
   DirectoryPtr insert(DirectoryPtr directory);
   Result<DirectoryPtr> open_indexed(const Id& id);
   Result<void> write_index(const Id& id, int fd);
+  Result<void> bury(const Id& id);
   Result<DirectoryPtr> load(unique_fd fd, const Id& expected);
   Result<void> adopt(int fd, const Id& id, const Id& parent);
   Result<void> index_below(int dir, unsigned depth);

@@ -58,7 +58,8 @@ Result<void> set_owner(const Object& object, const wire::SetattrBody& body) {
 
 Result<void> set_mode(const Object& object, uint32_t mode) {
   if (object.type() == wire::ObjectType::kSymlink) return fail(EOPNOTSUPP);
-  if (::chmod(MagicLink(object.fd()).c_str(), mode & 07777) < 0) return fail_errno();
+  if (::fchmod(object.fd(), mode & 07777) == 0) return {};
+  if (errno != EBADF || ::chmod(MagicLink(object.fd()).c_str(), mode & 07777) < 0) return fail_errno();  // EBADF: O_PATH
   return {};
 }
 
