@@ -87,3 +87,16 @@ def verdict(found):
     binding = [ratio for ratio in goals if ratio.other.startswith("floor")] or [ratio for ratio in goals if ratio.other != "moosefs"]
     binding += [ratio for ratio in goals if ratio.other == "moosefs"]
     return all(ratio.met for ratio in binding) if binding else None
+
+
+def missed_too(results, row, subject="voldfs"):
+    """What does less than voldfs does, and cannot reach the row's multiple of GlusterFS either, so that nothing can here; None: nothing such was measured."""
+    wanted = (GOALS if subject == "voldfs" else TCP_GOALS).get(row, (None,))[0]
+    gluster = results.median(1, row, "glusterfs")
+    if not wanted or not gluster:
+        return None
+    for other in (floor_of(row, subject, results.machine), "local"):
+        rate = results.median(1, row, other)
+        if rate and rate < wanted * gluster:
+            return other
+    return None

@@ -39,7 +39,7 @@ def run_driver(command, target, profile=None):
 
 def measure_section(section, target, threads, options):
     if section == "trees":
-        return options.trees.measure(target)
+        return options.trees.at_most(target.tree_files).measure(target)
     return run_driver(driver_command(section, target, threads, options), target)
 
 

@@ -4,7 +4,7 @@ import datetime
 import os
 import subprocess
 
-from benchmark.goals import GOALS, TCP_GOALS, THREADS, ratios, verdict
+from benchmark.goals import GOALS, TCP_GOALS, THREADS, missed_too, ratios, verdict
 
 VERDICTS = {True: "met", False: "not met", None: ""}
 
@@ -66,7 +66,9 @@ def goal_table(results, subject, goals):
     for row, row_ratios in found.items():
         cells = {r.other: f"{r.have:.2f}" + (f" ({r.wanted:g})" if r.wanted else "") for r in row_ratios}
         if cells:
-            table.append([row, *(cells.get(other, "") for other in others), VERDICTS[verdict(row_ratios)]])
+            met = verdict(row_ratios)
+            beyond = missed_too(results, row, subject) if met is False else None
+            table.append([row, *(cells.get(other, "") for other in others), VERDICTS[met] + (f", {beyond} neither" if beyond else "")])
     return lines(table)
 
 

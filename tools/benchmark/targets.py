@@ -17,6 +17,7 @@ class Target:
     `bricks` are what that directory is on each of its bricks, if it has any. `sections` are those that it can do."""
 
     sections = ("names", "data", "trees")
+    tree_files = None  # files of a tree, at most; None: any number
     client, servers = (), ()  # names of its processes
 
     def __init__(self, name, place, sections=None):

@@ -68,6 +68,16 @@ class Trees:
             tar.add(f"{directory}/sources", "sources")
         self.make_repository()
         make_program(f"{directory}/program")
+        self.smaller = None
+
+    def at_most(self, files):
+        """These, or the same with fewer files, made when first asked for. None: any number will do."""
+        if files is None or files >= self.files:
+            return self
+        if self.smaller is None:
+            os.mkdir(f"{self.directory}/smaller")
+            self.smaller = Trees(f"{self.directory}/smaller", files)
+        return self.smaller
 
     def make_repository(self):
         sources = f"{self.directory}/sources"
