@@ -17,8 +17,10 @@ bool has_none(const Volume::Impl& volume, const NodePtr& node) {
 
 // Of which ENODATA is what an absent one is; the brick knows what else there is.
 bool is_usual(std::string_view name) {
+  if (name == "system.posix_acl_access") return true;
   if (name.starts_with("trusted.voldfs.")) return false;
-  return name.starts_with("user.") || name.starts_with("security.") || name.starts_with("trusted.") || name == "system.posix_acl_access";
+  const auto is_in = [name](std::string_view space) { return name.starts_with(space) && name.size() > space.size(); };
+  return is_in("user.") || is_in("security.") || is_in("trusted.");
 }
 
 Result<std::vector<std::byte>> ask_value(Volume::Impl& volume, wire::Op op, const NodePtr& node, std::string_view name,
