@@ -5,6 +5,7 @@
 
 #include <future>
 
+#include "brick/base/clock.h"
 #include "mgmt/brick_link.h"
 #include "mgmt/brick_path.h"
 #include "mgmt/brick_questions.h"
@@ -18,10 +19,11 @@ namespace voldfs::mgmt {
 namespace {
 
 constexpr int kChangesMax = 4;        // at once on this node; each may need threads of other nodes to go on
-constexpr int kPeerTimeoutMs = 500;
-constexpr uint32_t kAskBricksMs = 200;  // of each of two steps; with the time above below a second
+// A status takes a second at most, and uses it: a brick of a busy machine is not down.
+constexpr int kStatusMs = 850, kPeerTimeoutMs = 800;
+constexpr uint32_t kBrickTimeoutMs = 650;
+constexpr auto kPeerSilent = std::chrono::milliseconds(250);  // after which a peer's bricks are asked themselves
 constexpr int kValidateTimeoutMs = 3000;
-constexpr uint32_t kBrickTimeoutMs = 200;   // for each of the steps of asking; a status takes a second at most
 constexpr int kMetricsTimeoutMs = 500;
 constexpr size_t kSocketPathMax = 108;  // sun_path, unix(7)
 
@@ -139,38 +141,51 @@ Json Api::local_bricks(const Only& only) const {
     Json& entry = bricks[served[i].brick.id.uuid()];
     entry.update(answers[i]);
     if (!entry.value("online", false) && !entry.contains("trouble"))
-      entry["trouble"] = "Process " + std::to_string(entry.value("pid", 0)) + " holds the brick " + served[i].brick.path + " and does not answer: it is starting, or hangs.";
+      entry["trouble"] = "Process " + std::to_string(entry.value("pid", 0)) + " serves the brick " + served[i].brick.path + " and has not answered in time: it is starting, or the machine is busy, or it hangs.";
   }
   return bricks;
 }
 
-// Every peer is asked at once; one that does not answer is named, and its bricks are asked themselves.
+// A peer and its bricks. Of one that is silent the bricks may be alive all the same: they are asked themselves, without waiting for
+// the peer to be given up.
+Api::PeerStatus Api::peer_status(const ClusterState& state, const Peer& peer, const Only& only) const {
+  const int64_t until = boottime_ms() + kStatusMs;
+  auto called = std::async(std::launch::async, [&] {
+    return node_.call_peer(peer, "GET", "/v1/local/bricks" + (only ? "?volume=" + *only : ""), nullptr, kPeerTimeoutMs);
+  });
+  std::optional<Explained<Json>> answer;
+  if (called.wait_for(kPeerSilent) == std::future_status::ready) answer = called.get();
+  Json bricks = Json::object();
+  if ((!answer || !*answer) && !(only && only->empty())) {
+    const std::set<Id> self{peer.id};
+    bricks = ask_by_id(contacts_of(state, only.value_or("all"), &self), static_cast<uint32_t>(std::max<int64_t>(until - boottime_ms(), 1)));
+  }
+  if (!answer) answer = called.get();
+  if (!*answer) return {false, std::move(bricks)};
+  const Json its_own = (*answer)->value("bricks", Json::object());
+  for (const auto& [id, told] : its_own.items()) {
+    const bool online = bricks.contains(id) && bricks[id].value("online", false);
+    if (!online || told.value("online", false)) bricks[id] = told;
+  }
+  return {true, std::move(bricks)};
+}
+
+// Every peer is asked at once; one that does not answer is named.
 Json Api::status(const Only& only) const {
   const auto state = node_.state();
   const Identity me = node_.identity();
-  std::vector<std::pair<Peer, std::future<Explained<Json>>>> answers;
+  std::vector<std::pair<const Peer*, std::future<PeerStatus>>> answers;
   for (const auto& [id, peer] : state->peers) {
-    if (id == me.node) continue;
-    answers.emplace_back(peer, std::async(std::launch::async, [this, peer = peer, &only] {
-      return node_.call_peer(peer, "GET", "/v1/local/bricks" + (only ? "?volume=" + *only : ""), nullptr, kPeerTimeoutMs);
-    }));
+    if (id != me.node) answers.emplace_back(&peer, std::async(std::launch::async, [&, peer = &peer] { return peer_status(*state, *peer, only); }));
   }
   Json bricks = local_bricks(only), peers = Json::object(), missing = Json::array();
   peers[me.node.uuid()] = {{"connected", true}};
-  std::set<Id> silent;
   for (auto& [peer, future] : answers) {
-    const auto answer = future.get();
-    peers[peer.id.uuid()] = {{"connected", answer.has_value()}};
-    if (answer) {
-      bricks.update(answer->value("bricks", Json::object()));
-    } else {
-      missing.push_back(peer.name);
-      silent.insert(peer.id);
-    }
+    PeerStatus answer = future.get();
+    peers[peer->id.uuid()] = {{"connected", answer.connected}};
+    if (!answer.connected) missing.push_back(peer->name);
+    bricks.update(answer.bricks);
   }
-  if (silent.empty() || (only && only->empty())) return {{"bricks", std::move(bricks)}, {"peers", std::move(peers)}, {"missing", std::move(missing)}};
-  // Their bricks may be alive all the same.
-  bricks.update(ask_by_id(contacts_of(*state, only.value_or("all"), &silent), kAskBricksMs));
   return {{"bricks", std::move(bricks)}, {"peers", std::move(peers)}, {"missing", std::move(missing)}};
 }
 

@@ -73,6 +73,11 @@ class Api {
   Json known() const;
   // Of all volumes, or of one alone (of none, if that is "").
   using Only = std::optional<std::string>;
+  struct PeerStatus {
+    bool connected = false;
+    Json bricks;
+  };
+  PeerStatus peer_status(const ClusterState& state, const Peer& peer, const Only& volume) const;
   Json status(const Only& volume) const;
   Json local_bricks(const Only& volume) const;
   std::string metrics() const;

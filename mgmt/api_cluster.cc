@@ -19,7 +19,7 @@ namespace {
 
 constexpr int kPeerTimeoutMs = 700;
 constexpr int kDoctorTimeoutMs = 5000;  // it looks at disks
-constexpr uint32_t kAskBricksMs = 400;  // of each of two steps
+constexpr uint32_t kAskBricksMs = 800;
 constexpr int64_t kClockWarningMs = 1000, kClockErrorMs = 10'000;
 
 int64_t wall_clock_ms() {

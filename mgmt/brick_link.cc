@@ -4,6 +4,7 @@
 #include <atomic>
 #include <future>
 
+#include "brick/base/clock.h"
 #include "brick/client/connection.h"
 #include "mgmt/secret.h"
 
@@ -35,9 +36,10 @@ client::ClientOptions options_of(const BrickContact& contact, uint32_t timeout_m
   return options;
 }
 
-json ask_one(const BrickContact& contact, uint32_t timeout_ms) {
+json ask_one(const BrickContact& contact, int64_t timeout_ms) {
   const json down = {{"online", false}};
-  const auto answer = client::ask(address_of(contact), options_of(contact, timeout_ms), wire::Op::kStatus);
+  if (timeout_ms <= 0) return down;
+  const auto answer = client::ask(address_of(contact), options_of(contact, static_cast<uint32_t>(timeout_ms)), wire::Op::kStatus);
   if (!answer) return down;
   const auto* text = reinterpret_cast<const char*>(answer->data());
   const json status = json::parse(text, text + answer->size(), nullptr, false);
@@ -58,8 +60,9 @@ json ask_one(const BrickContact& contact, uint32_t timeout_ms) {
 std::vector<json> ask_bricks(const std::vector<BrickContact>& bricks, uint32_t timeout_ms) {
   std::vector<json> answers(bricks.size());
   std::atomic<size_t> next{0};
+  const int64_t until = boottime_ms() + timeout_ms;
   const auto work = [&] {
-    for (size_t i; (i = next.fetch_add(1)) < bricks.size();) answers[i] = ask_one(bricks[i], timeout_ms);
+    for (size_t i; (i = next.fetch_add(1)) < bricks.size();) answers[i] = ask_one(bricks[i], until - boottime_ms());
   };
   std::vector<std::future<void>> workers;
   for (size_t i = 1; i < std::min(bricks.size(), kAskedAtOnce); ++i) workers.push_back(std::async(std::launch::async, work));

@@ -20,7 +20,7 @@ struct BrickContact {
 };
 
 // {online: true, pid, since, map_version, total_bytes, free_bytes, total_inodes, free_inodes, clients: [...]}, or {online: false} from a
-// brick that did not answer in time. All are asked at once, kAskedAtOnce at most; in the order of `bricks`.
+// brick that did not answer in time, which is for all of them together. kAskedAtOnce are asked at once; in the order of `bricks`.
 std::vector<nlohmann::json> ask_bricks(const std::vector<BrickContact>& bricks, uint32_t timeout_ms);
 
 // Hands the brick a map, which it keeps if it is newer than its own, and tells its clients of.

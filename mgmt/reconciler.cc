@@ -26,8 +26,8 @@ namespace {
 constexpr std::chrono::milliseconds kPassPeriod{1'000}, kSoonPeriod{100};
 constexpr int64_t kAllPeriodMs = 900;         // below kPassPeriod: a pass that nobody woke is one of everything
 constexpr int64_t kAllFactor = 20;            // unless that takes long: it shall have a twentieth of a processor at most
-constexpr size_t kTrimSize = 1 << 20;
-constexpr int64_t kStateGapFactor = 10, kStateGapMaxMs = 1'000;  // between writes of state.json, by what the last one took
+constexpr size_t kLargeState = 1 << 20;
+constexpr int64_t kStateGapFactor = 10, kStateGapMaxMs = 1'000;  // between writes of a large state.json, by what the last one took
 constexpr uint32_t kTellTimeoutMs = 1'000;
 constexpr int64_t kTellAgainMs = 3'000;       // to a brick that did not take it
 // A brick of a volume that is stopped goes once it has been able to tell its clients so, or they would wait for it.
@@ -163,7 +163,8 @@ void Reconciler::write_state(const ClusterState& state) {
     return document_text_of("{\"node\":\"" + node_.identity().node.uuid() + "\",\"state\":" + snapshot + "}");
   });
   flush_derived();
-  if (size > kTrimSize) ::malloc_trim(0);  // of a large state there were several copies for a moment
+  if (size < kLargeState) return;
+  ::malloc_trim(0);  // there were several copies for a moment
   state_next_ms_ = boottime_ms() + std::min(kStateGapMaxMs, (boottime_ms() - now) * kStateGapFactor);
 }
 

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "brick/base/clock.h"
 #include "brick/wire/frame.h"
 #include "brick/wire/proof.h"
 
@@ -75,21 +76,24 @@ int status_of(const wire::Reply& reply) { return static_cast<int>(reply.header.s
 
 Result<std::unique_ptr<Connection>> Connection::open(const BrickAddress& address, const ClientOptions& options,
                                                      ConnectionKind kind, uint64_t session) {
+  int64_t left_ms = options.connect_timeout_ms;
   if (options.use_unix_sockets && !address.unix_socket.empty() && ::access(address.unix_socket.c_str(), F_OK) == 0) {
-    auto local = open_one(address, options, kind, session, true);
-    // The brick has spoken; anything else may be another host's path, or the socket of a brick that has gone.
-    if (local || local.error().code == wire::kSessionGone || address.port == 0) return local;
+    const int64_t until = boottime_ms() + left_ms;
+    auto local = open_one(address, options, kind, session, true, options.connect_timeout_ms);
+    left_ms = until - boottime_ms();
+    // The brick has spoken, or hangs; anything else may be another host's path, or the socket of a brick that has gone.
+    if (local || local.error().code == wire::kSessionGone || address.port == 0 || left_ms <= 0) return local;
   }
-  return open_one(address, options, kind, session, false);
+  return open_one(address, options, kind, session, false, static_cast<uint32_t>(left_ms));
 }
 
 Result<std::unique_ptr<Connection>> Connection::open_one(const BrickAddress& address, const ClientOptions& options,
-                                                         ConnectionKind kind, uint64_t session, bool local) {
-  auto socket = local ? connect_unix(address.unix_socket, options.connect_timeout_ms)
-                      : connect_tcp(address.host, address.port, options.connect_timeout_ms);
+                                                         ConnectionKind kind, uint64_t session, bool local, uint32_t timeout_ms) {
+  auto socket = local ? connect_unix(address.unix_socket, timeout_ms)
+                      : connect_tcp(address.host, address.port, timeout_ms);
   if (!socket) return fail(socket.error());
   std::unique_ptr<Connection> connection(new Connection(std::move(*socket), local));
-  connection->set_timeouts(options.connect_timeout_ms);
+  connection->set_timeouts(timeout_ms);
   if (auto hands = connection->shake_hands(address, options, kind, session); !hands) return fail(hands.error());
   connection->prepare_for_service();
   return connection;
@@ -319,9 +323,12 @@ void Connection::shut_down() { ::shutdown(socket_.get(), SHUT_RDWR); }
 
 Result<std::vector<std::byte>> ask(const BrickAddress& address, const ClientOptions& options, wire::Op op,
                                    std::span<const std::byte> data) {
+  const int64_t until = boottime_ms() + options.connect_timeout_ms;
   auto connection = Connection::open(address, options, ConnectionKind::kAsk, 0);
   if (!connection) return fail(connection.error());
-  (*connection)->set_timeouts(options.connect_timeout_ms);
+  const int64_t left_ms = until - boottime_ms();
+  if (left_ms <= 0) return fail(ETIMEDOUT);
+  (*connection)->set_timeouts(static_cast<uint32_t>(left_ms));
   auto reply = (*connection)->exchange(wire::Request(op, data));
   if (!reply) return fail(reply.error());
   return std::move(reply->owned_data);

@@ -41,7 +41,7 @@ class Connection {
   friend Result<std::vector<std::byte>> ask(const BrickAddress&, const ClientOptions&, wire::Op, std::span<const std::byte>);
   Connection(unique_fd socket, bool local) : socket_(std::move(socket)), local_(local) {}
   static Result<std::unique_ptr<Connection>> open_one(const BrickAddress& address, const ClientOptions& options,
-                                                      ConnectionKind kind, uint64_t session, bool local);
+                                                      ConnectionKind kind, uint64_t session, bool local, uint32_t timeout_ms);
   Result<void> shake_hands(const BrickAddress& address, const ClientOptions& options, ConnectionKind kind,
                            uint64_t session);
   Result<wire::Reply> exchange(const wire::Request& request);
@@ -68,7 +68,7 @@ class Connection {
 };
 
 // Asks a brick without a session: `op` is kMapGet, kStatus, or kMapPut with the map as `data`. With an unknown brick or
-// volume id (none in `address`, `options`) whoever answers there is taken. Blocks for connect_timeout_ms at most, twice.
+// volume id (none in `address`, `options`) whoever answers there is taken. Gives up after connect_timeout_ms.
 Result<std::vector<std::byte>> ask(const BrickAddress& address, const ClientOptions& options, wire::Op op,
                                    std::span<const std::byte> data = {});
 

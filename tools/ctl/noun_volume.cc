@@ -150,8 +150,10 @@ Explained<Report> list(const Place& place) {
 // The word behind [NAME|all]: detail, clients or tasks.
 Explained<Report> status(const Place& place, Arguments rest) {
   std::string kind;
-  for (const char* word : {"detail", "clients", "tasks"}) {
-    if (rest.size() != 1 || !volume_named(place, rest[0])) kind = take_last(rest, word) ? word : kind;
+  const bool is_kind = !rest.empty() && (rest.back() == "detail" || rest.back() == "clients" || rest.back() == "tasks");
+  if (is_kind && (rest.size() > 1 || !volume_named(place, rest[0]))) {  // a volume may have such a name
+    kind = rest.back();
+    rest.pop_back();
   }
   if (rest.size() > 1) return explain("volume status: the arguments are [NAME|all] [detail|clients|tasks].");
   const auto reading = read_cluster(place, true, only(rest.empty() ? "" : rest[0]));

@@ -1,13 +1,17 @@
 #include "tools/ctl/state_source.h"
 
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cstring>
+#include <future>
 #include <iostream>
 #include <thread>
 
+#include "brick/base/unique_fd.h"
 #include "mgmt/brick_questions.h"
 #include "mgmt/fault_point.h"
 #include "mgmt/files.h"
@@ -19,13 +23,31 @@ namespace voldfs::ctl {
 namespace {
 
 constexpr int kChangeTimeoutMs = 20'000;
-constexpr uint32_t kAskBricksMs = 400;  // of each of two steps
-constexpr int kFirstAnswerMs = 800;   // a daemon that hangs must not make a read take longer than a second
+// A daemon that hangs must not make a read take longer than a second; one of a busy machine is given as long.
+constexpr int kAnswerMs = 950;
+constexpr auto kSilent = std::chrono::milliseconds(250);  // after which it is looked what can be said without the daemon
+constexpr uint32_t kAskBricksMs = 650;
+constexpr int kStateMs = 800;
 constexpr int kRetries = 5;
 
 mgmt::HttpTarget target_of(const Place& place) { return {place.run_dir + "/voldmgmt.socket", "", 0, ""}; }
 
 std::string seconds_text(int64_t ms) { return std::to_string(ms / 1000) + "." + std::to_string(ms % 1000 / 100) + " s"; }
+
+// Whether a process has the daemon's socket, be it one that hangs.
+bool daemon_runs(const Place& place) {
+  const unique_fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string path = target_of(place).unix_socket;
+  if (!fd || path.size() >= sizeof address.sun_path) return false;
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  return ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 || errno == EAGAIN;
+}
+
+std::string daemon_trouble(const Place& place) {
+  return daemon_runs(place) ? "voldmgmt on this node does not answer" : "voldmgmt does not run on this node";
+}
 
 // Every brick of a started volume, asked itself.
 Json ask_all(const Json& document) {
@@ -38,11 +60,12 @@ Explained<Reading> read_files(const Place& place, bool with_status) {
   const std::string path = place.state_dir + "/state.json";
   const auto document = mgmt::read_document(path);
   if (!document) {
-    return explain("voldmgmt does not run on this node, and " + path + (document.error().code == EBADMSG ? " is damaged" : " cannot be read (" + std::string(std::strerror(document.error().code)) + ")") +
+    return explain(daemon_trouble(place) + ", and " + path + (document.error().code == EBADMSG ? " is damaged" : " cannot be read (" + std::string(std::strerror(document.error().code)) + ")") +
                    ". Start voldmgmt, or ask another node.");
   }
   Reading reading;
   reading.from_files = true;
+  reading.trouble = daemon_trouble(place);
   reading.state = document->value("state", Json::object());
   reading.state.erase("remembered");
   for (auto& [name, volume] : reading.state["volumes"].items()) volume.erase("secret");
@@ -63,7 +86,7 @@ std::string Reading::note() const {
   if (complete()) return "";
   std::string text;
   if (from_files) {
-    text = "voldmgmt does not run on this node: this is from its state directory";
+    text = trouble + ": this is from its state directory";
     if (age_ms >= 0) text += ", written " + seconds_text(age_ms) + " ago";
     if (!status.is_null()) text += "; the bricks were asked themselves";
     return text + ".";
@@ -102,11 +125,17 @@ static Json ask_daemon(const Place& place, const std::string& path, int timeout_
 }
 
 Explained<Reading> read_cluster(const Place& place, bool with_status, const std::optional<std::string>& volume) {
-  if (with_status && !mgmt::http_call(target_of(place), "GET", "/healthz", "", kFirstAnswerMs / 2)) return read_files(place, with_status);
+  if (!daemon_runs(place)) return read_files(place, with_status);
   // What is no name of a volume asks for none.
   const std::string only = volume ? "?volume=" + (mgmt::valid_name(*volume) ? *volume : "") : "";
-  const Json json = ask_daemon(place, (with_status ? "/v1/status" : "/v1/state") + only, with_status ? kReadTimeoutMs : kFirstAnswerMs);
-  if (json.is_null()) return read_files(place, with_status);
+  auto asked = std::async(std::launch::async, [&] {
+    return ask_daemon(place, (with_status ? "/v1/status" : "/v1/state") + only, with_status ? kAnswerMs : kStateMs);
+  });
+  // Bricks take their time to answer: they are asked before the daemon is given up.
+  std::optional<Explained<Reading>> without;
+  if (with_status && asked.wait_for(kSilent) != std::future_status::ready) without = read_files(place, with_status);
+  const Json json = asked.get();
+  if (json.is_null()) return without ? *without : read_files(place, with_status);
   Reading reading = reading_of(json);
   reading.state = json.at("state");
   if (with_status) reading.status = json.at("status");
@@ -114,7 +143,7 @@ Explained<Reading> read_cluster(const Place& place, bool with_status, const std:
 }
 
 Explained<Reading> read_volume_names(const Place& place) {
-  const Json json = ask_daemon(place, "/v1/volume-names", kFirstAnswerMs);
+  const Json json = ask_daemon(place, "/v1/volume-names", kStateMs);
   if (json.is_null()) return read_files(place, false);
   Reading reading = reading_of(json);
   reading.state["volumes"] = Json::object();
@@ -166,7 +195,7 @@ class Interrupted {
 Explained<Json> change_cluster(const Place& place, const std::string& op, Json fields) {
   // Asked first, so that "nothing was changed" can be said for sure.
   if (!mgmt::http_call(target_of(place), "GET", "/healthz", "", kReadTimeoutMs))
-    return explain("Nothing was changed: voldmgmt does not run on this node. Start it: systemctl start voldmgmt.");
+    return explain("Nothing was changed: " + daemon_trouble(place) + (daemon_runs(place) ? ". Look into its log: journalctl -u voldmgmt." : ". Start it: systemctl start voldmgmt."));
   const Json command = mgmt::new_command(op, std::move(fields));
   const Interrupted interrupted;
   for (int i = 0;; ++i) {

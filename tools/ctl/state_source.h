@@ -28,6 +28,7 @@ struct Reading {
   Json status;           // {bricks, peers, missing}; null if it was not asked for
   std::string self;      // id of this node
   bool from_files = false;
+  std::string trouble;   // why it is from files
   bool quorum = false;
   int64_t age_ms = 0;    // -1: not known
   bool complete() const { return quorum && (status.is_null() || status.value("missing", Json::array()).empty()); }

@@ -25,13 +25,18 @@ std::string pid_of(const Json& live) {
   return live.is_object() && live.contains("pid") ? std::to_string(live.at("pid").get<int>()) : "N/A";
 }
 
+// "?": nobody could say, or its process is there and has not answered.
+std::string online_word(const Json& live) {
+  if (live.is_object() && live.value("online", false)) return "Y";
+  return live.is_null() || live.contains("pid") ? "?" : "N";
+}
+
 std::string brick_row(const Json& brick, const Json& live) {
   const std::string name = "Brick " + brick_name(brick);
-  const bool known = !live.is_null();
-  const bool online = known && live.value("online", false);
+  const std::string online = online_word(live);
   char port[32];
   std::snprintf(port, sizeof port, "%-9d ", brick.at("port").get<int>());
-  const std::string text = port + coloured(!known ? "?" : online ? "Y" : "N", !known ? Colour::kWarning : online ? Colour::kGood : Colour::kBad) + "       " + pid_of(live) + "\n";
+  const std::string text = port + coloured(online, online == "?" ? Colour::kWarning : online == "Y" ? Colour::kGood : Colour::kBad) + "       " + pid_of(live) + "\n";
   // As gluster breaks names that are too long for their column.
   std::string row;
   size_t at = 0;
@@ -44,7 +49,7 @@ std::string brick_row(const Json& brick, const Json& live) {
 std::string brick_detail(const Json& brick, const Json& live) {
   std::string text = field("Brick", "Brick " + brick_name(brick));
   text += field("TCP Port", std::to_string(brick.at("port").get<int>()));
-  text += field("Online", live.is_null() ? "?" : live.value("online", false) ? "Y" : "N");
+  text += field("Online", online_word(live));
   text += field("Pid", pid_of(live));
   if (live.is_object() && live.contains("since")) text += field("Up Since", time_text(live.at("since")) + " UTC");
   if (live.is_object() && live.contains("total_bytes")) {
