@@ -235,7 +235,11 @@ client::Notifications Volume::Impl::notifications(uint16_t ordinal) {
 
 void Volume::Impl::connect_bricks(const VolumeMap& map) {
   for (const BrickEntry& brick : map.bricks) {
-    if (brick.state == BrickState::kGone || bricks_.contains(brick.ordinal)) continue;
+    if (brick.state == BrickState::kGone) continue;
+    if (const auto known = bricks_.find(brick.ordinal); known != bricks_.end()) {
+      known->second->move_to(address_of(brick));
+      continue;
+    }
     bricks_[brick.ordinal] =
         std::make_unique<client::BrickClient>(address_of(brick), client_options, notifications(brick.ordinal));
   }

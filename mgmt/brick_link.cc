@@ -46,7 +46,7 @@ json ask_one(const BrickContact& contact, int64_t timeout_ms) {
   if (!status.is_object()) return down;
   json out = {{"online", true}};
   const std::pair<const char*, const char*> fields[] = {
-      {"pid", "pid"}, {"started", "since"}, {"map_version", "map_version"}, {"bytes_total", "total_bytes"},
+      {"pid", "pid"}, {"listen", "listen"}, {"started", "since"}, {"map_version", "map_version"}, {"bytes_total", "total_bytes"},
       {"bytes_available", "free_bytes"}, {"inodes_total", "total_inodes"}, {"inodes_free", "free_inodes"},
       {"clients", "clients"}};
   for (const auto& [theirs, ours] : fields) {
@@ -69,6 +69,10 @@ std::vector<json> ask_bricks(const std::vector<BrickContact>& bricks, uint32_t t
   work();
   workers.clear();  // waits for them
   return answers;
+}
+
+std::string endpoint_of(const dht::BrickEntry& brick) {
+  return (brick.host.find(':') == std::string::npos ? brick.host : "[" + brick.host + "]") + ":" + std::to_string(brick.port);
 }
 
 Result<void> push_map(const BrickContact& brick, const std::string& map, uint32_t timeout_ms) {

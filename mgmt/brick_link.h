@@ -19,7 +19,10 @@ struct BrickContact {
   dht::BrickEntry brick;
 };
 
-// {online: true, pid, since, map_version, total_bytes, free_bytes, total_inodes, free_inodes, clients: [...]}, or {online: false} from a
+// Where a brick is to listen, HOST:PORT.
+std::string endpoint_of(const dht::BrickEntry& brick);
+
+// {online: true, pid, listen, since, map_version, total_bytes, free_bytes, total_inodes, free_inodes, clients: [...]}, or {online: false} from a
 // brick that did not answer in time, which is for all of them together. kAskedAtOnce are asked at once; in the order of `bricks`.
 std::vector<nlohmann::json> ask_bricks(const std::vector<BrickContact>& bricks, uint32_t timeout_ms);
 

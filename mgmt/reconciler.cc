@@ -13,7 +13,6 @@
 #include <future>
 
 #include "brick/base/clock.h"
-#include "mgmt/brick_link.h"
 #include "mgmt/fault_point.h"
 #include "mgmt/files.h"
 
@@ -203,9 +202,8 @@ void Reconciler::run_bricks(const Volumes& volumes) {
 }
 
 std::string Reconciler::conf_text(const Volume& volume, const dht::BrickEntry& brick) const {
-  const std::string host = brick.host.find(':') == std::string::npos ? brick.host : "[" + brick.host + "]";
   std::string conf = "--path=" + brick.path + "\n--map=" + node_.options().state_dir + "/maps/" + volume.map.name + ".json\n";
-  conf += "--listen=" + host + ":" + std::to_string(brick.port) + "\n--brick=" + brick.id.uuid() + "\n";
+  conf += "--listen=" + endpoint_of(brick) + "\n--brick=" + brick.id.uuid() + "\n";
   if (!brick.unix_socket.empty()) conf += "--unix=" + brick.unix_socket + "\n";
   if (node_.options().map_port) conf += "--map_port=" + std::to_string(node_.options().map_port) + "\n";
   if (const std::string log = supervisor_.log_of(brick.id); !log.empty()) conf += "--log_file=" + log + "\n";
@@ -244,6 +242,11 @@ std::string Reconciler::bring_up(const Volume& volume, const dht::BrickEntry& br
   if (ready && ::stat((brick.path + "/.voldfs").c_str(), &st) != 0)
     return "The directory " + brick.path + " is not the brick: it has no .voldfs. Is its disk mounted?";
   const auto server = locks_.brick_server(brick.path);
+  // It is ended, and started again where the map has it. Its clients know where that is, and wait for it meanwhile.
+  if (const auto told = told_.find(brick.id); server && told != told_.end() && told->second.pid == *server && told->second.elsewhere) {
+    supervisor_.bring_down(brick.id, server, brick.path);
+    return "The brick " + brick.path + " is moving to its new address, " + endpoint_of(brick) + ".";
+  }
   if (const auto up = supervisor_.keep_up(brick.id, server, brick.path, conf_path(brick.id)); !up) return up.error();
   return "";
 }
@@ -279,6 +282,12 @@ void Reconciler::bring_down(const Volume& volume, const dht::BrickEntry& brick) 
   if (supervisor_.bring_down(brick.id, server, brick.path)) stopping_since_ms_.erase(brick.id);
 }
 
+// Whether it was started before its node had the address that it has now.
+bool Reconciler::listens_elsewhere(const BrickContact& contact) {
+  const Json status = ask_bricks({contact}, kTellTimeoutMs).front();
+  return status.contains("listen") && status.at("listen") != endpoint_of(contact.brick);
+}
+
 // Running bricks of this node get the newest map, and tell their clients. One that does not take it is asked again
 // later, and holds up nobody but this pass.
 void Reconciler::tell_bricks(const Volumes& volumes) {
@@ -288,6 +297,7 @@ void Reconciler::tell_bricks(const Volumes& volumes) {
     bool again;
     Told* told;
     std::future<Result<void>> result;
+    bool elsewhere = false;
   };
   const Id me = node_.identity().node;
   std::vector<Telling> tellings;
@@ -301,16 +311,24 @@ void Reconciler::tell_bricks(const Volumes& volumes) {
       const bool again = told.pid == *pid && told.source == source;
       if (!again || !told.done) unsettled_.insert(name);
       if (again && (told.done || boottime_ms() < told.at_ms + kTellAgainMs)) continue;
-      told = {*pid, source, false, 0};
+      told = {*pid, source, false, 0, false};
       tellings.push_back({{volume->map.volume, volume->secret, brick}, volume->map.to_json(), again, &told, {}});
     }
   }
-  for (Telling& telling : tellings)
-    telling.result = std::async(std::launch::async, [&telling] { return push_map(telling.contact, telling.map, kTellTimeoutMs); });
+  const std::string here = node_.options().address;
+  for (Telling& telling : tellings) {
+    telling.result = std::async(std::launch::async, [&telling, &here] {
+      const auto put = push_map(telling.contact, telling.map, kTellTimeoutMs);
+      // Not before this node has moved there itself: until then the old address is the one that can be listened on.
+      if (put && telling.contact.brick.host == here) telling.elsewhere = listens_elsewhere(telling.contact);
+      return put;
+    });
+  }
   for (Telling& telling : tellings) {
     const auto result = telling.result.get();
     telling.told->at_ms = boottime_ms();
     telling.told->done = result.has_value();
+    telling.told->elsewhere = telling.elsewhere;
     if (result || telling.again) continue;
     if (result.error().code == ESTALE)
       spdlog::error("map refused brick={} reason=\"it has a newer map, or one that is no ancestor of this cluster's\"", telling.contact.brick.id.uuid());

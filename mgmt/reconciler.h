@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 
+#include "mgmt/brick_link.h"
 #include "mgmt/files.h"
 #include "mgmt/node.h"
 #include "mgmt/supervisor.h"
@@ -41,6 +42,7 @@ class Reconciler {
     uint64_t source = 0;    // of the map, as source_of() has it
     bool done = false;
     int64_t at_ms = 0;
+    bool elsewhere = false; // it listens where its node was before
   };
   struct Derived {
     Signature signature;
@@ -64,6 +66,7 @@ class Reconciler {
   void bring_down(const Volume& volume, const dht::BrickEntry& brick);
   std::string conf_text(const Volume& volume, const dht::BrickEntry& brick) const;
   void tell_bricks(const Volumes& volumes);
+  static bool listens_elsewhere(const BrickContact& contact);
   void remove_strays(const ClusterState& state);
   std::string conf_path(const Id& brick) const;
   std::string prepared_path(const Id& brick) const;

@@ -32,7 +32,7 @@ Result<void> BrickClient::Impl::settle_slots(const Standing& standing) {
 
 // One that asks for nothing. The brick carries it out behind the one before, and from then on refuses that, wherever it still is.
 Result<void> BrickClient::Impl::settle_slot(Slot& slot, const Standing& standing) {
-  auto connection = Connection::open(address, *options, ConnectionKind::kRequests, standing.session);
+  auto connection = Connection::open(address.now(), *options, ConnectionKind::kRequests, standing.session);
   if (!connection) return fail(connection.error());
   if ((*connection)->welcome().incarnation != standing.incarnation) return fail(ECONNRESET);
   wire::Request nothing(wire::Op::kLockWaits, wire::LockOwner{});
@@ -50,7 +50,8 @@ BrickClient::BrickClient(BrickAddress address, std::shared_ptr<const ClientOptio
 
 BrickClient::~BrickClient() { impl_->control.stop(); }
 
-const BrickAddress& BrickClient::address() const { return impl_->address; }
+BrickAddress BrickClient::address() const { return impl_->address.now(); }
+void BrickClient::move_to(BrickAddress address) { impl_->address.set(std::move(address)); }
 bool BrickClient::is_up() const { return impl_->control.is_up(); }
 uint64_t BrickClient::round_trips() const { return impl_->round_trips.load(std::memory_order_relaxed); }
 

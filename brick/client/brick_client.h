@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -21,6 +22,24 @@ struct BrickAddress {
   std::string host;         // address literal
   uint16_t port = 0;
   std::string unix_socket;  // path; tried first when it exists on this host; empty: none
+};
+
+// One that may change. Any thread.
+class MovingAddress {
+ public:
+  explicit MovingAddress(BrickAddress address) : address_(std::move(address)) {}
+  BrickAddress now() const {
+    const std::lock_guard lock(mutex_);
+    return address_;
+  }
+  void set(BrickAddress address) {
+    const std::lock_guard lock(mutex_);
+    address_ = std::move(address);
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  BrickAddress address_;  // guarded by mutex_
 };
 
 enum class OnBrickDown : uint8_t {
@@ -111,7 +130,9 @@ class BrickClient {
   BrickClient(BrickAddress address, std::shared_ptr<const ClientOptions> options, Notifications notifications);
   ~BrickClient();  // says kBye when connected; waits for nothing that is down
 
-  const BrickAddress& address() const;
+  BrickAddress address() const;
+  // The same brick, at another place: for connections that are made from now on.
+  void move_to(BrickAddress address);
   bool is_up() const;                       // as last seen
   Result<void> connect(uint32_t timeout_ms);  // for the mount: a session, or why not
 

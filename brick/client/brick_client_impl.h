@@ -13,7 +13,7 @@ struct BrickClient::Impl {
   Result<void> settle_slots(const Standing& standing);
   Result<void> settle_slot(Slot& slot, const Standing& standing);
 
-  const BrickAddress address;
+  MovingAddress address;
   const std::shared_ptr<const ClientOptions> options;
   const Notifications notifications;
   std::atomic<OnBrickDown> on_brick_down;

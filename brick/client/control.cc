@@ -20,9 +20,10 @@ constexpr uint32_t kTickMs = 250;  // between two looks at the idle connections
 
 }  // namespace
 
-Control::Control(const BrickAddress& address, const ClientOptions& options, const Notifications& notifications,
+Control::Control(const MovingAddress& where, const ClientOptions& options, const Notifications& notifications,
                  Callbacks callbacks)
-    : address_(address),
+    : where_(where),
+      address_(where.now()),
       options_(options),
       notifications_(notifications),
       callbacks_(std::move(callbacks)),
@@ -154,7 +155,7 @@ Result<void> Control::connect() {
     session = standing_.session != gone_session_ ? standing_.session : 0;
   }
   if (known && notifications_.drop_cached) notifications_.drop_cached(address_.ordinal);
-  auto connection = Connection::open(address_, options_, ConnectionKind::kControl, session);
+  auto connection = Connection::open(where_.now(), options_, ConnectionKind::kControl, session);
   if (!connection) return fail(connection.error());
   connection_ = std::move(*connection);
   const wire::WelcomeBody& welcome = connection_->welcome();

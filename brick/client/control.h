@@ -29,7 +29,7 @@ class Control {
     // Before others go on: what was given up in an unknown state comes to its end. On failure the connection is made once more.
     std::function<Result<void>(const Standing&)> settle;
   };
-  Control(const BrickAddress& address, const ClientOptions& options, const Notifications& notifications, Callbacks callbacks);
+  Control(const MovingAddress& where, const ClientOptions& options, const Notifications& notifications, Callbacks callbacks);
   ~Control() { stop(); }
 
   // The session, at once, when requests may be sent; otherwise why not: EAGAIN: not known yet; what connect says when the
@@ -68,7 +68,8 @@ class Control {
   void say_bye();
   bool sleep(uint32_t milliseconds);  // false: stopping
 
-  const BrickAddress& address_;
+  const MovingAddress& where_;
+  const BrickAddress address_;  // for its id and ordinal, which stay
   const ClientOptions& options_;
   const Notifications& notifications_;
   const Callbacks callbacks_;

@@ -108,7 +108,7 @@ Result<void> PendingCall::State::take_slot(Patience patience) {
 
 Result<void> PendingCall::State::ensure_connection(const Standing& standing) {
   if (slot->connection && slot->epoch == standing.epoch) return {};
-  auto connection = Connection::open(brick.address, *brick.options, ConnectionKind::kRequests, standing.session);
+  auto connection = Connection::open(brick.address.now(), *brick.options, ConnectionKind::kRequests, standing.session);
   if (!connection && connection.error().code == wire::kSessionGone) brick.control.session_gone(standing.session);
   if (!connection) return fail(connection.error());
   // A brick that has restarted behind our back: nothing may go there before everything was reclaimed.

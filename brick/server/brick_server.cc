@@ -134,6 +134,8 @@ Explained<std::unique_ptr<BrickServer>> BrickServer::start(BrickServerOptions op
   if (auto listening = impl->listener.listen_tcp(own.listen_address, own.port, false); !listening) {
     return explain(listening.error());
   }
+  const bool six = own.listen_address.find(':') != std::string::npos;
+  impl->state.listens_on = (six ? "[" + own.listen_address + "]" : own.listen_address) + ":" + std::to_string(impl->listener.port());
   if (!own.unix_socket.empty()) {
     if (auto listening = impl->listener.listen_unix(own.unix_socket); !listening) return explain(listening.error());
   }

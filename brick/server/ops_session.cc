@@ -75,6 +75,7 @@ std::string status_document(ServerState& server) {
               {"volume", identity.volume.uuid()},
               {"ordinal", identity.ordinal},
               {"pid", ::getpid()},
+              {"listen", server.listens_on},
               {"started", server.started_at},
               {"uptime_s", (boottime_ms() - server.started_ms) / 1000},
               {"map_version", server.store.map_version()},

@@ -30,6 +30,7 @@ struct ServerState {
   const uint64_t incarnation;  // random, of this life of the brick
   const int64_t started_ms;    // boottime_ms()
   const int64_t started_at;    // seconds since 1970
+  std::string listens_on{};    // HOST:PORT; written before the first connection
   std::atomic<bool> killed{false};  // a test's kill -9: nothing is written or answered any more
 
   // Tells every session that the store's map has become newer.

@@ -106,6 +106,7 @@ ManagedCluster::ManagedCluster(size_t nodes) {
   if (!::mkdtemp(name.data())) die("mkdtemp");
   directory_ = name;
   nodes_.resize(nodes);
+  for (size_t node = 0; node < nodes; ++node) addresses_.push_back("127.0.0." + std::to_string(node + 2));
   for (size_t node = 0; node < nodes; ++node) {
     fs::create_directories(conf(node));
     // The same secret on all, as an operator would copy it.
@@ -150,6 +151,12 @@ void ManagedCluster::start_daemon(size_t node) {
 }
 
 void ManagedCluster::kill_daemon(size_t node) { nodes_[node]->kill_hard(); }
+
+void ManagedCluster::move(size_t node, const std::string& address) {
+  kill_daemon(node);
+  addresses_[node] = address;
+  start_daemon(node);
+}
 
 Output ManagedCluster::ctl(size_t node, std::vector<std::string> arguments) const {
   arguments.insert(arguments.begin(), {"voldctl", "--mode=script", "--run-dir=" + (directory(node) / "run").string(), "--state-dir=" + state(node).string()});

@@ -42,7 +42,7 @@ class ManagedCluster {
   ManagedCluster& operator=(const ManagedCluster&) = delete;
 
   size_t count() const { return nodes_.size(); }
-  std::string address(size_t node) const { return "127.0.0." + std::to_string(node + 2); }
+  std::string address(size_t node) const { return addresses_[node]; }
   std::filesystem::path state(size_t node) const { return directory(node) / "var"; }
   std::filesystem::path conf(size_t node) const { return directory(node) / "etc"; }
   std::filesystem::path directory(size_t node) const { return directory_ / ("node" + std::to_string(node + 1)); }
@@ -50,6 +50,7 @@ class ManagedCluster {
 
   void start_daemon(size_t node);          // and waits until it answers
   void kill_daemon(size_t node);           // -9
+  void move(size_t node, const std::string& address);  // the daemon ends, and begins there
   bool daemon_runs(size_t node) const { return nodes_[node] && nodes_[node]->is_running(); }
 
   // voldctl on that node, --mode=script.
@@ -76,6 +77,7 @@ class ManagedCluster {
  private:
   std::filesystem::path directory_;
   std::vector<std::unique_ptr<Process>> nodes_;
+  std::vector<std::string> addresses_;
   std::vector<std::filesystem::path> mounts_;
   int mounted_ = 0;
 };

@@ -97,15 +97,44 @@ TEST_F(BrickLifeFault, MissingDirectory_IsSaidAndNotMade) {
     return cluster_.ctl(1, {"volume", "status", "vol"}).out.find("is missing. Is its disk mounted?") != std::string::npos;
   })) << cluster_.ctl(1, {"volume", "status", "vol"});
   EXPECT_FALSE(fs::exists(brick));
-  // The mount point of a disk that is not mounted is there, and empty.
+  // The mount point of a disk that is not mounted is there, and empty. (What is said of it depends on whether the cluster knew already
+  // that the brick had been made.)
   fs::create_directory(brick);
   EXPECT_TRUE(wait_until(kDeadlineMs, [&] {
-    return cluster_.ctl(1, {"volume", "status", "vol"}).out.find("it has no .voldfs") != std::string::npos;
-  }));
+    const std::string said = cluster_.ctl(1, {"volume", "status", "vol"}).out;
+    return said.find("is missing") == std::string::npos && said.find("Is its disk mounted?") != std::string::npos;
+  })) << cluster_.ctl(1, {"volume", "status", "vol"});
   EXPECT_TRUE(fs::is_empty(brick));
   fs::remove(brick);
   fs::rename(away, brick);
   EXPECT_TRUE(wait_until(kDeadlineMs, [&] { return both_up(); })) << cluster_.logs();
+}
+
+// The address is changed in the cluster first, then the node moves there. Its brick follows it; nobody else's work ends.
+TEST_F(BrickLifeFault, NodeMoves_BrickFollowsAndMountsGoOn) {
+  cluster_.make_volume("vol");
+  const fs::path tcp = cluster_.mount("vol", "transport=tcp"), local = cluster_.mount("vol");
+  const int open_file = ::open((tcp / "open").c_str(), O_CREAT | O_RDWR, 0600);
+  ASSERT_EQ(::write(open_file, "before", 6), 6);
+  const pid_t before[] = {pid(0), pid(1)};
+  cluster_.run(1, {"peer", "set-address", cluster_.address(1), "127.0.1.3"});
+  cluster_.move(1, "127.0.1.3");
+  EXPECT_TRUE(wait_until(kDeadlineMs, [&] { return shell("ss -ltnH src 127.0.1.3:24200").out.find("LISTEN") != std::string::npos; })) << cluster_.logs();
+  EXPECT_EQ(shell("ss -ltnH src 127.0.0.3:24200").out, "");
+  EXPECT_EQ(pid(0), before[0]);
+  EXPECT_NE(pid(1), before[1]);
+  for (const fs::path& mnt : {tcp, local}) {
+    EXPECT_EQ(shell("touch " + (mnt / mnt.filename()).string() + "{1..40}").code, 0);
+    EXPECT_EQ(shell("cat " + mnt.string() + "/mnt* && ls " + mnt.string() + " | grep -c " + mnt.filename().string()).out, "40\n");
+  }
+  EXPECT_EQ(::pwrite(open_file, "after", 5, 6), 5);
+  EXPECT_EQ(::close(open_file), 0);
+  EXPECT_EQ(read_text(local / "open"), "beforeafter");
+  // It stays where it is.
+  const pid_t now = pid(1);
+  cluster_.run(0, {"volume", "set", "vol", "user.moved", "yes"});
+  EXPECT_TRUE(wait_until(kDeadlineMs, [&] { return read_text(cluster_.brick(1, "vol") / ".voldfs/map.json").find("user.moved") != std::string::npos; }));
+  EXPECT_EQ(pid(1), now);
 }
 
 TEST_F(BrickLifeFault, PortIsTaken_IsSaidAndTriedAgain) {
