@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <spdlog/spdlog.h>
+#include <xxhash.h>
 
 #include <cstring>
 #include <future>
@@ -58,6 +59,21 @@ std::string_view decode_command(const raft_buffer& buffer) {
   std::memcpy(&size, buffer.base, sizeof size);
   if (size > buffer.len - sizeof size) return {};
   return {static_cast<const char*>(buffer.base) + sizeof size, size};
+}
+
+// libraft's own checksum of a snapshot is of what it says about the snapshot, not of the content. Ours (XXH3_64) stands behind it.
+std::string with_sum(std::string snapshot) {
+  const uint64_t sum = XXH3_64bits(snapshot.data(), snapshot.size());
+  return snapshot.append(reinterpret_cast<const char*>(&sum), sizeof sum);
+}
+
+// Nothing: it is damaged.
+std::optional<std::string_view> without_sum(std::string_view bytes) {
+  uint64_t sum = 0;
+  if (bytes.size() < sizeof sum) return std::nullopt;
+  std::memcpy(&sum, bytes.data() + bytes.size() - sizeof sum, sizeof sum);
+  bytes.remove_suffix(sizeof sum);
+  return sum == XXH3_64bits(bytes.data(), bytes.size()) ? std::optional(bytes) : std::nullopt;
 }
 
 // A request of libraft's and who waits for it.
@@ -118,7 +134,7 @@ struct Consensus::Impl {
   bool fail_with(const char* what, int code, const char* detail) {
     // Damaged files, and files that lead nowhere, are forgotten promises; a full disk or a used address is not.
     failure.forgotten = failure.forgotten || code == RAFT_CORRUPT || code == RAFT_MALFORMED;
-    failure.sentence = std::string(what) + ": " + raft_strerror(code) + (detail && *detail ? std::string(" (") + detail + ")" : "") + ".";
+    if (failure.sentence.empty()) failure.sentence = std::string(what) + ": " + raft_strerror(code) + (detail && *detail ? std::string(" (") + detail + ")" : "") + ".";
     return false;
   }
 };
@@ -134,7 +150,7 @@ void Consensus::Impl::make_machine() {
     return 0;
   };
   fsm.snapshot = [](raft_fsm* fsm, raft_buffer** buffers, unsigned* n) {
-    const std::string snapshot = static_cast<Impl*>(fsm->data)->machine.snapshot();
+    const std::string snapshot = with_sum(static_cast<Impl*>(fsm->data)->machine.snapshot());
     *buffers = static_cast<raft_buffer*>(raft_malloc(sizeof **buffers));
     if (!*buffers) return static_cast<int>(RAFT_NOMEM);
     (*buffers)[0].len = snapshot.size();
@@ -153,7 +169,13 @@ void Consensus::Impl::make_machine() {
   };
   fsm.restore = [](raft_fsm* fsm, raft_buffer* buffer) {
     Impl& self = *static_cast<Impl*>(fsm->data);
-    const auto restored = self.machine.restore({static_cast<const char*>(buffer->base), buffer->len});
+    const auto snapshot = without_sum({static_cast<const char*>(buffer->base), buffer->len});
+    if (!snapshot) {
+      spdlog::error("snapshot damaged directory={}", self.options.directory);
+      self.failure.sentence = "The snapshot in " + self.options.directory + " is damaged: its checksum is not that of its content.";
+      return static_cast<int>(RAFT_CORRUPT);
+    }
+    const auto restored = self.machine.restore(*snapshot);
     if (!restored) {
       spdlog::error("snapshot refused reason={}", restored.error());
       return static_cast<int>(RAFT_MALFORMED);

@@ -1,7 +1,9 @@
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <string_view>
 
 #include "tests/lib/managed.h"
 
@@ -46,6 +48,15 @@ const Damage kDamages[] = {
        for (const auto& entry : fs::directory_iterator(c.state(n) / "log"))
          if (entry.file_size() > 1000) truncate_file(entry.path());
      }},
+    {"the log damaged", [](const ManagedCluster& c, size_t n) {
+       for (const auto& entry : fs::directory_iterator(c.state(n) / "log")) {
+         if (entry.file_size() < 1000 || entry.path().extension() == ".meta") continue;
+         std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+         file.seekp(500);
+         file << "damage";
+       }
+     }},
+    {"the second copy of the promises removed", [](const ManagedCluster& c, size_t n) { fs::remove(c.conf(n) / "voter.json"); }},
     {"everything removed", [](const ManagedCluster& c, size_t n) {
        for (const auto& entry : fs::directory_iterator(c.state(n)))
          if (entry.path().filename() != "lock") take_away(entry.path());
@@ -134,7 +145,7 @@ TEST_P(StateLossFaultSlow, EachDamage_SetStopStartDelete_HoldEverywhere) {
   damage(kDamages[0]);
   expect_done({"volume", "stop", "vol"}, "is not started");
   EXPECT_TRUE(wait_until(kDeadlineMs, [&] { return bricks_are(false); })) << cluster_.logs();
-  damage(kDamages[7]);
+  damage(*std::ranges::find(kDamages, std::string_view("everything removed"), &Damage::name));
   expect_done({"volume", "start", "vol"}, "is already started");
   EXPECT_TRUE(wait_until(kDeadlineMs, [&] { return bricks_are(true); })) << cluster_.logs();
   // The mount hears of the start after the bricks.

@@ -265,6 +265,37 @@ TEST_F(ConsensusFaultTest, Start_DamagedSegment_IsForgottenAndNamed) {
   EXPECT_NE(failure.sentence, "");
 }
 
+// A byte of its content, which leaves it readable.
+TEST_F(ConsensusFaultTest, Start_DamagedSnapshot_IsForgottenAndNamed) {
+  ASSERT_EQ(start(0, options(0, true)).sentence, "");
+  ASSERT_TRUE(eventually([&] { return nodes_[0].log->status().leading; }));
+  const auto snapshots = [&] {
+    std::vector<fs::path> found;
+    for (const auto& file : fs::directory_iterator(log(0))) {
+      const std::string name = file.path().filename();
+      if (name.starts_with("snapshot-") && !name.ends_with(".meta") && fs::exists(file.path().string() + ".meta")) found.push_back(file.path());
+    }
+    return found;
+  };
+  std::atomic<int> done = 0;
+  for (int i = 0; i < 1100; ++i) {
+    nodes_[0].log->propose("x", [&](Outcome outcome) { done += outcome == Outcome::kCommitted; });
+    if (i % 100 == 99) {
+      ASSERT_TRUE(eventually([&] { return done == i + 1; }));
+    }
+  }
+  ASSERT_TRUE(eventually([&] { return !snapshots().empty(); }));
+  nodes_[0].log.reset();
+  for (const fs::path& snapshot : snapshots()) {
+    std::fstream stream(snapshot, std::ios::in | std::ios::out | std::ios::binary);
+    stream.seekp(100);
+    stream << "y";
+  }
+  const LogFailure failure = start(0, options(0, false));
+  EXPECT_TRUE(failure.forgotten);
+  EXPECT_NE(failure.sentence.find("The snapshot in " + log(0)), std::string::npos) << failure.sentence;
+}
+
 TEST_F(ConsensusFaultTest, Join_WrongSecretOrRefusedVoter_NeverGetsTheLog) {
   ASSERT_EQ(start(0, options(0, true)).sentence, "");
   ASSERT_TRUE(eventually([&] { return nodes_[0].log->status().leading; }));
