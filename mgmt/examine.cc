@@ -115,7 +115,9 @@ bool Examination::examine_directory(const Volume& volume, const dht::BrickEntry&
   }
   const auto identity = read_file(brick.path + "/.voldfs/brick.json");
   if (!identity) {
-    if (volume.ready.contains(brick.id))
+    if (!volume.ready.contains(brick.id))
+      examine_process(volume, brick, name);  // it is to make the brick
+    else
       say("error", "bricks", name + ": the directory is no brick (" + brick.path + "/.voldfs/brick.json: " + std::strerror(identity.error().code) + ").", "Is another disk, or none, mounted there? With the right disk there, the brick starts by itself.");
     return false;
   }

@@ -108,7 +108,7 @@ struct HttpServer::Impl {
   void answer(const httplib::Request& in, httplib::Response& out) {
     HttpRequest request{in.method, in.path, in.body, {}, !credentials, false};
     for (const auto& [key, value] : in.params) request.query[key] = value;
-    HttpReply reply{401, "{\"error\":\"This needs a credential: the header Authorization: Bearer TOKEN, with the token that `voldctl peer token` prints on a node.\"}\n"};
+    HttpReply reply{401, "{\"error\":\"This needs a credential: the header Authorization: Bearer TOKEN, with the api_token that `voldctl peer token --json` prints on a node (not the token, which is the secret of the cluster itself).\"}\n"};
     const Credentials known = credentials ? credentials() : Credentials{};
     const Proof proof{in.get_header_value(kChallenge), in.get_header_value(kNonce), in.get_header_value(kMac)};
     request.signed_ = !request.local && is_signed(in, known, proof);

@@ -1,3 +1,8 @@
+#include <algorithm>
+#include <cctype>
+#include <cstring>
+#include <sstream>
+
 #include "dht/volume_map.h"
 #include "mgmt/http.h"
 #include "tests/lib/mgmt_nodes.h"
@@ -78,6 +83,44 @@ TEST_F(MgmtPlacesFault, ClockJumps_NobodyLosesTheLeadAndDoctorSaysSo) {
     EXPECT_EQ(leader(), before);
   }
   for (const Node& node : nodes_) EXPECT_TRUE(eventually([&] { return has(node, "0"); }));
+}
+
+// With what the unit leaves it, and no more.
+TEST_F(MgmtPlacesFault, Systemd_CapabilitiesOfTheUnit_AreEnough) {
+  std::string left = "-all";
+  std::istringstream unit(slurp(std::string(VOLDFS_SOURCE_DIR) + "/tools/systemd/voldmgmt.service.in"));
+  for (std::string line; std::getline(unit, line);) {
+    if (!line.starts_with("CapabilityBoundingSet=")) continue;
+    std::istringstream names(line.substr(line.find('=') + 1));
+    for (std::string name; names >> name;) left += ",+" + name.substr(std::strlen("CAP_"));
+  }
+  std::ranges::transform(left, left.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  ASSERT_EQ(left, "-all,+dac_override,+dac_read_search");
+  const std::string bin = top_ + "/bin", others = top_ + "/others";
+  fs::create_directories(bin);
+  std::ofstream(bin + "/systemctl") << "#!/bin/bash\necho \"$*\" >>" << top_ << "/asked\n";
+  fs::permissions(bin + "/systemctl", fs::perms::all);
+  fs::create_directories(others);
+  ASSERT_EQ(::chown(others.c_str(), 12345, 12345), 0);
+  ASSERT_EQ(::chmod(others.c_str(), 0700), 0);
+  add_flag("--brick_manager=systemd");
+  wrap_ = [&](const Node&) {
+    return std::vector<std::string>{"/usr/bin/setpriv", "--bounding-set=" + left, "--no-new-privs", "/usr/bin/env", "PATH=" + bin + ":/usr/bin:/bin:/usr/sbin:/sbin"};
+  };
+  ASSERT_NO_FATAL_FAILURE(add_nodes(1));
+  const Node& node = nodes_[0];
+  EXPECT_NE(slurp("/proc/" + std::to_string(node.pid) + "/status").find("CapEff:\t0000000000000006"), std::string::npos);
+  run(node, {"volume", "create", "vol", node.address + ":" + others + "/brick", "force"});
+  const pid_t starting = spawn({std::string(VOLDFS_BINARY_DIR) + "/voldctl", "--mode=script", "--run-dir=" + node.dir + "/run", "--state-dir=" + node.state(), "volume", "start", "vol"}, "/dev/null", "/dev/null");
+  EXPECT_TRUE(eventually([&] { return slurp(top_ + "/asked").starts_with("enable --now --no-block voldbrick@"); })) << slurp(node.dir + "/daemon.log");
+  ::kill(starting, SIGKILL);  // nobody serves the brick, and it waits for that
+  ::waitpid(starting, nullptr, 0);
+  EXPECT_TRUE(fs::is_directory(others + "/brick"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(node.dir + "/etc/bricks"), fs::directory_iterator()), 2);  // its flags, and the note of its directory
+  const Output doctor = ctl(node, {"doctor", "--conf-dir=" + node.dir + "/etc"});
+  EXPECT_NE(doctor.out.find("nobody serves it"), std::string::npos) << doctor;
+  EXPECT_EQ(doctor.out.find("Permission denied"), std::string::npos) << doctor;
+  EXPECT_EQ(slurp(node.dir + "/daemon.log").find("[error]"), std::string::npos) << slurp(node.dir + "/daemon.log");
 }
 
 // systemctl is a stand-in that notes what it was asked, and does what the unit says.
