@@ -103,12 +103,12 @@ void Connection::set_timeouts(uint32_t milliseconds) {
   const timeval time{milliseconds / 1000, milliseconds % 1000 * 1000};
   ::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &time, sizeof time);
   ::setsockopt(socket_.get(), SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time);
+  has_timeouts_ = milliseconds != 0;
 }
 
 // An answer may take as long as it takes; but a host that does not even acknowledge for the time of a lease is down.
 void Connection::prepare_for_service() {
   set_timeouts(0);
-  in_service_ = true;
   if (local_) return;
   const int lease_ms = static_cast<int>(std::max<uint32_t>(welcome_.lease_ms, 4000));
   set(socket_.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, lease_ms);
@@ -224,7 +224,7 @@ Result<void> Connection::receive(wire::Reply& reply, std::span<std::byte> data_i
 // A thread asleep in recv(2) on a unix socket is woken twice for an answer: also when the brick takes the request off the
 // socket, which makes room to write. One in poll(2) is asked what it waits for. (4 us of a request.)
 void Connection::await_answer() {
-  if (!local_ || !in_service_) return;
+  if (!local_ || has_timeouts_) return;
   pollfd answer{socket_.get(), POLLIN, 0};
   ::poll(&answer, 1, -1);  // an error or a signal: the call that receives sees it
 }

@@ -58,7 +58,7 @@ class Connection {
   const unique_fd socket_;
   const bool local_;                       // the unix socket: root at both ends
   wire::WelcomeBody welcome_{};
-  bool in_service_ = false;                // the handshake, and what it may take, is over
+  bool has_timeouts_ = true;               // of the socket's calls
   bool passes_descriptors_ = false;
   uint16_t last_op_ = 0;
   bool may_get_descriptor_ = false;        // with the reply to the last request

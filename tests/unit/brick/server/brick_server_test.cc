@@ -146,6 +146,19 @@ TEST(BrickServerHandshake, Connect_OtherVolume_IsENODEV) {
   EXPECT_EQ(ENODEV, connected.error().code);
 }
 
+TEST(BrickServerHandshake, Ask_OfABrickThatHangs_EndsInTime) {
+  RunningBrick brick;
+  auto options = brick.client_options();
+  options.connect_timeout_ms = 300;
+  for (const bool unix_socket : {false, true}) {
+    brick.server->faults().dial(Op::kMapGet).hold_before = 1;
+    const auto map = client::ask(brick.address(unix_socket), options, Op::kMapGet);
+    ASSERT_FALSE(map);
+    EXPECT_EQ(ETIMEDOUT, map.error().code);
+  }
+  brick.server->faults().release = true;
+}
+
 TEST(BrickServerHandshake, Ask_WithoutVolume_GetsTheMapAndNothingElse) {
   RunningBrick brick;
   auto options = brick.client_options();
