@@ -274,6 +274,11 @@ Result<wire::EntryBody> update_directory(Store& store, const wire::DirUpdateBody
   auto dir = store.directories().find(body.id);
   if (!dir) return fail(dir.error());
   if (body.id == kRootId || body.parent.is_none() || body.parent == body.id) return fail(EINVAL);
+  if (is_home((*dir)->record())) {
+    auto later = has_another_name(store, **dir, body.parent, name, body.txn);
+    if (!later) return fail(later.error());
+    if (*later) return fail(wire::kTxnUnknown);
+  }
   auto dropped = drop_empty_skeleton(store, *dir);
   if (!dropped) return fail(dropped.error());
   if (*dropped) return fail(wire::kDirAbsent);

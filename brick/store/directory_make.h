@@ -21,7 +21,8 @@ Result<wire::EntryBody> materialize(Store& store, const wire::MaterializeBody& b
 // Brings a copy up to a newer record and its attributes (kDirRefresh). kDirAbsent.
 Result<wire::EntryBody> refresh_directory(Store& store, const wire::MaterializeBody& body, const std::string& name,
                                           std::span<const std::byte> xattrs);
-// Home's record of a directory that was renamed, and its place here (kDirUpdate).
+// Home's record of a directory that was renamed, and its place here (kDirUpdate). kTxnUnknown: it lies
+// under its name here, and that is another: it has been renamed since.
 Result<wire::EntryBody> update_directory(Store& store, const wire::DirUpdateBody& body, const std::string& name,
                                          const ChangeNote& note);
 // The set gets a brick (kSetGrow). kDirAbsent: this is neither home nor backup; kDirRemoved: it is going.

@@ -48,6 +48,16 @@ Result<void> take_stubs_place(Store& store, PhysicalPlace place, Directory& dir,
   return {};
 }
 
+// What `trusted.voldfs.name` says of that name.
+Result<void> forget_name(const Directory& dir, const Directory& to, const std::string& name) {
+  auto value = read_xattr(dir.fd(), kXattrName);
+  if (!value && value.error().code == ENODATA) return {};
+  if (!value) return fail(value.error());
+  auto mark = decode_leaving(*value);
+  if (!mark) return fail(mark.error());
+  return mark->parent == to.id() && mark->name == name ? remove_xattr(dir.fd(), kXattrName) : Result<void>();
+}
+
 enum class Moved {
   kStays,    // what lies there has the better claim
   kToPath,   // its name is elsewhere
@@ -65,6 +75,8 @@ Result<Moved> move_entry(Store& store, PhysicalPlace place, Directory& dir, cons
     return taken ? Result<Moved>(Moved::kToName) : fail(taken.error());
   }
   if (!free) return Moved::kToName;  // it is there
+  // Where it was what the name led to, long ago, it is not that again.
+  if (auto forgotten = forget_name(dir, *to, name); !forgotten) return fail(forgotten.error());
   const int done = renameat2(place.parent.get(), place.name.c_str(), to->fd(), name.c_str(), RENAME_NOREPLACE);
   if (done == 0) return Moved::kToPath;
   // Below itself by the paths here, which are not the volume's: it stays where it is.
@@ -138,6 +150,16 @@ Result<void> note_off_hash(Directory& dir, bool off_hash) {
   return {};
 }
 
+Result<bool> has_another_name(Store& store, const Directory& dir, const Id& parent, const std::string& name, const Id& txn) {
+  auto place = find_place(dir);
+  if (!place) return fail(place.error());
+  const DirectoryPtr from = parent_of(store, *place);
+  if (!from || (from->id() == parent && place->name == name)) return false;
+  auto was_name = is_leaving(*place, from, txn);
+  if (!was_name || *was_name) return was_name ? Result<bool>(false) : was_name;
+  return lies_under_its_name(dir, *from, place->name);
+}
+
 Result<bool> move_directory(Store& store, const DirectoryPtr& dir, const Id& parent, const std::string& name, const Id& txn,
                             const ChangeNote* note) {
   auto to = store.directories().find(parent);
@@ -160,6 +182,9 @@ Result<bool> move_directory(Store& store, const DirectoryPtr& dir, const Id& par
     if (!still || *still != dir->id()) continue;
     auto was_name = is_leaving(*place, from, txn);
     if (!was_name) return fail(was_name.error());
+    auto is_name = from && !*was_name ? lies_under_its_name(*dir, *from, place->name) : Result<bool>(false);
+    if (!is_name) return fail(is_name.error());
+    if (*is_name) return true;  // another rename has come since: this one's path is not its name's any more
     const KeepTimes to_times(*was_name && from == *to ? -1 : (*to)->fd());
     unique_fd left(fcntl(place->parent.get(), F_DUPFD_CLOEXEC, 0));
     if (!left) return fail_errno();

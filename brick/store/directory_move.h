@@ -14,6 +14,10 @@ class Store;
 Result<bool> move_directory(Store& store, const DirectoryPtr& dir, const Id& parent, const std::string& name, const Id& txn,
                             const ChangeNote* note);
 
+// Whether it lies under a name that leads to it there, another than this one, which the transaction has not marked: a rename has come
+// since, and the directory must not follow this one any more.
+Result<bool> has_another_name(Store& store, const Directory& dir, const Id& parent, const std::string& name, const Id& txn);
+
 // Notes at home whether the directory's name is a stub on another brick: its entry here is no name then and is not counted.
 Result<void> note_off_hash(Directory& dir, bool off_hash);
 

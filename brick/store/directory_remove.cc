@@ -245,6 +245,10 @@ Result<bool> drop_empty_skeleton(Store& store, const DirectoryPtr& dir) {
   EntriesGuard entries{{dir, true}, {parent ? *parent : nullptr, true}};
   auto still = get_id_at(place->parent.get(), place->name.c_str());
   if (!is_skeleton() || !still || *still != dir->id()) return false;
+  if (parent && *parent) {  // in the place of its stub it is the name
+    auto named = read_named_copy_at((*parent)->fd(), place->name.c_str(), (*parent)->id());
+    if (!named || *named) return named ? Result<bool>(false) : fail(named.error());
+  }
   KeepTimes times(place->parent.get());
   if (unlinkat(place->parent.get(), place->name.c_str(), AT_REMOVEDIR) != 0)
     return errno == ENOTEMPTY || errno == EEXIST ? Result<bool>(false) : fail_errno();

@@ -9,6 +9,7 @@
 #include "brick/store/name_lock.h"
 #include "brick/store/names_create.h"
 #include "brick/store/open_files.h"
+#include "brick/store/settled_txns.h"
 #include "brick/store/store.h"
 #include "brick/store/xattr.h"
 #include "brick/wire/status.h"
@@ -155,6 +156,7 @@ Result<wire::EntryBody> settle_object(Store& store, const wire::SettleBody& body
   auto source = find_source(store, body, from, old_name);
   const bool settled = there && there->kind == wire::EntryKind::kObject && there->object.id == body.object.id;
   if (!source) return settled ? there : fail(source.error());
+  if (store.settled_txns().contains(body.txn)) return settled ? there : fail(ENOENT);  // it has been renamed since
   // Settled before, and at the old name is another link of the file: a user's, made since.
   if (settled && source->dir && !source->was_name) return there;
   RootScope scope;
@@ -176,6 +178,7 @@ Result<wire::EntryBody> settle_object(Store& store, const wire::SettleBody& body
   if (!unmarked && unmarked.error().code != ENODATA) return fail(unmarked.error());
   auto entry = read_entry(store, **to, new_name);
   if (entry) entry->existed = source->was_name;
+  if (entry) store.settled_txns().add(body.txn);
   return entry;
 }
 

@@ -24,6 +24,7 @@
 #include "brick/store/small_file.h"
 #include "brick/store/store_init.h"
 #include "brick/store/txn_log.h"
+#include "brick/store/settled_txns.h"
 #include "brick/store/volume_lock.h"
 #include "brick/store/xattr.h"
 
@@ -87,6 +88,7 @@ struct Store::Impl {
   std::unique_ptr<OpenFiles> open_files;
   NameLocks name_locks;
   VolumeLock volume_lock;
+  SettledTxns settled_txns;
 
   std::string complaint(const std::string& sentence) const { return "The brick " + options.path + " " + sentence; }
   Explained<void> take_lock();
@@ -335,6 +337,7 @@ Handles& Store::handles() { return *impl_->handles; }
 NameLocks& Store::name_locks() { return impl_->name_locks; }
 OpenFiles& Store::open_files() { return *impl_->open_files; }
 VolumeLock& Store::volume_lock() { return impl_->volume_lock; }
+SettledTxns& Store::settled_txns() { return impl_->settled_txns; }
 
 bool Store::in_grace() const { return impl_->in_grace; }
 

@@ -21,6 +21,7 @@ class Directories;  // directories.h: from id to open directory and record; inde
 class Handles;      // handle.h: file handles with their MAC; opening by handle
 class NameLocks;    // name_lock.h: striped locks of (directory, name) and of objects
 class OpenFiles;    // open_files.h: opens of all sessions; who holds an id open; unlinked files
+class SettledTxns;  // settled_txns.h: repeated cleanups
 class VolumeLock;   // volume_lock.h: the lease that serializes renames of directories
 
 struct StoreOptions {
@@ -79,6 +80,7 @@ class Store {
   NameLocks& name_locks();
   OpenFiles& open_files();
   VolumeLock& volume_lock();
+  SettledTxns& settled_txns();
 
  private:
   struct Impl;

@@ -66,6 +66,27 @@ TEST_F(DirectoryPaths, Rename_BrickOnlyHasWhatIsBelow_FilesFollow) {
   EXPECT_EQ(cluster_.check(), "");
 }
 
+// A skeleton lies where the stub of its name would, and has nothing below any more: it is still the name.
+TEST_F(DirectoryPaths, Rename_EmptySkeletonIsTheName_IsCountedOnce) {
+  std::string a, c;
+  const dht::NodePtr dir_a = make_dir(root_, "a", &a), dir_c = make_dir(dir_a, "c", &c);
+  const std::string file = cluster_.name_at(3, dir_c), at3 = cluster_.name_at(3, root_, "x");
+  mount_.file(dir_c, file);
+  ASSERT_EQ(move(root_, a, root_, at3), 0);
+  ASSERT_TRUE(is_on(3, at3 + "/" + c + "/" + file));
+  ASSERT_EQ(code(mount_.volume->unlink(dir_c, file, kRoot)), 0);
+  ASSERT_EQ(code(mount_.volume->rmdir(dir_a, c, kRoot)), 0);
+  for (const std::string& name : {a, at3, cluster_.name_at(2, root_, "y")}) {
+    TreeMount other(cluster_);
+    ASSERT_EQ(move(root_, mount_.tree().begin()->first, root_, name), 0);
+    EXPECT_TRUE(matches(other.tree(), {{name, dir_a->id()}})) << text(other.tree());
+    auto root = other.volume->getattr(other.root, nullptr, kRoot);
+    ASSERT_EQ(code(root), 0);
+    EXPECT_EQ(root->attr.nlink, 3u) << name;
+  }
+  EXPECT_EQ(cluster_.check(), "");
+}
+
 TEST_F(DirectoryPaths, Rename_BrickIsDown_FilesFollowWhenItGetsMore) {
   std::string a, b, c;
   const dht::NodePtr dir_a = make_dir(root_, "a", &a), dir_b = make_dir(dir_a, "b", &b), dir_c = make_dir(dir_b, "c", &c);

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <linux/fs.h>
 
+#include <atomic>
 #include <set>
 #include <thread>
 
@@ -334,6 +335,62 @@ TEST_F(RenameFault, ClientDies_RmdirAndMkdir_ThereOrNot) {
           EXPECT_EQ(code(witness.volume->unlink(found->node, name, kRoot)), 0);
         }
       });
+}
+
+// Two clean up behind a rename at once. One of them is late: the other has finished, and the old name is the file's again.
+class RenameLateFault : public RenameFault {
+ protected:
+  // Renames it, and back; a second client's `op`, of the first rename's cleanup, arrives after that.
+  void rename_and_back(wire::Op op, const std::string& from, const std::string& to) {
+    Mount late(cluster_);
+    late.volume->impl().settle_after_ms = 0;
+    std::atomic<bool> both = false, is_late = false, goes_on = false;
+    const auto is_op = [op](const wire::Request& request) {
+      auto copy = request;
+      return copy.header().op == static_cast<uint16_t>(op);
+    };
+    std::thread thread;
+    volume_.impl().before_request = [&](uint16_t, const wire::Request& request) -> Result<void> {
+      if (!is_op(request) || both.exchange(true)) return {};
+      late.volume->impl().before_request = [&](uint16_t, const wire::Request& its) -> Result<void> {
+        if (is_op(its) && !is_late.exchange(true))
+          while (!goes_on) std::this_thread::yield();
+        return {};
+      };
+      thread = std::thread([&] { (void)dht::settle_all(late.volume->impl(), kRoot); });
+      while (!is_late) std::this_thread::yield();
+      return {};
+    };
+    EXPECT_EQ(rename(from, to), 0);
+    EXPECT_EQ(rename(to, from), 0);
+    goes_on = true;
+    ASSERT_TRUE(thread.joinable());
+    thread.join();
+    late.volume->impl().before_request = nullptr;
+    volume_.impl().before_request = nullptr;
+  }
+};
+
+TEST_F(RenameLateFault, FileHasItsOldNameAgain_LateCleanupLeavesIt) {
+  const Id id = mount_.make_file(root_, at1_);
+  rename_and_back(wire::Op::kSettle, at1_, at2_);
+  Mount other(cluster_);
+  EXPECT_EQ(other.id_of(other.root, at1_), id);
+  EXPECT_TRUE(other.id_of(other.root, at2_).is_none());
+  EXPECT_EQ(other.list(other.root), Names{at1_});
+  EXPECT_EQ(code(other.volume->unlink(other.root, at1_, kRoot)), 0);
+  EXPECT_EQ(cluster_.check(), "");
+}
+
+TEST_F(RenameLateFault, DirectoryHasItsOldNameAgain_LateCleanupLeavesIt) {
+  const dht::NodePtr dir = mount_.make_dir(root_, at1_);
+  mount_.make_file(dir, "inside");
+  rename_and_back(wire::Op::kDirUpdate, at1_, at2_);
+  Mount other(cluster_);
+  EXPECT_EQ(other.id_of(other.root, at1_), dir->id());
+  EXPECT_TRUE(other.id_of(other.root, at2_).is_none());
+  EXPECT_EQ(other.list(other.root), Names{at1_});
+  EXPECT_EQ(cluster_.check(), "");
 }
 
 TEST_F(RenameFault, TwoClients_SameNames_LosersHearENOENT) {
