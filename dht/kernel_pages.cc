@@ -5,10 +5,12 @@
 namespace voldfs::dht {
 
 bool KernelPages::tell(const Grants::Delivery& delivery, const Id& file, std::span<const Grant> grants) {
-  if (grants.empty() || delivery.seconds(file, grants) == 0) return false;
-  const Grant& grant = grants.front();  // a file is on one brick
+  const bool granted = !grants.empty() && delivery.seconds(file, grants) > 0;
   const int64_t now = boottime_ms();
   std::lock_guard lock(mutex_);
+  is_new_ = false;
+  if (!granted) return false;
+  const Grant& grant = grants.front();  // a file is on one brick
   if (delivery.seconds(file, {&told_, 1}) == 0)
     told_ = grant, settled_ms_ = now + kSettleMs;
   else if (grant.end_ms > told_.end_ms)
@@ -20,7 +22,13 @@ bool KernelPages::tell(const Grants::Delivery& delivery, const Id& file, std::sp
 
 void KernelPages::begin(const Grant& grant) {
   std::lock_guard lock(mutex_);
-  if (told_.sequence == 0 && !verified_.known) told_ = verified_.grant = grant;
+  if (is_new_) told_ = verified_.grant = grant;
+  is_new_ = false;
+}
+
+void KernelPages::forget() {
+  std::lock_guard lock(mutex_);
+  verified_ = {};
 }
 
 bool KernelPages::are_current(const Grants::Delivery& delivery, const Id& file) const {
@@ -35,6 +43,7 @@ bool KernelPages::are_current(const DataStamp& now) const {
 
 void KernelPages::note_verified(const DataStamp& now) {
   std::lock_guard lock(mutex_);
+  is_new_ = false;
   verified_ = now;
 }
 

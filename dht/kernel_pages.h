@@ -25,8 +25,11 @@ class KernelPages {
   // Attributes by these grants are about to be handed over. Whether the kernel may keep them.
   bool tell(const Grants::Delivery& delivery, const Id& file, std::span<const Grant> grants);
 
-  // The kernel has just made its inode, by this grant, and has no pages.
+  // The kernel has just made its inode, by this grant, and has no pages. Ignored once it has been told anything else of the file.
   void begin(const Grant& grant);
+
+  // This mount changes the file by other ways than these pages.
+  void forget();
 
   // Nobody but this mount can have changed the file since the last note_verified().
   bool are_current(const Grants::Delivery& delivery, const Id& file) const;
@@ -40,6 +43,7 @@ class KernelPages {
   static constexpr int64_t kSettleMs = 100;
 
   mutable std::mutex mutex_;
+  bool is_new_ = true;      // guarded by mutex_: the kernel has been told nothing yet
   Grant told_;              // guarded by mutex_: unbroken since the kernel was told what the file looks like
   int64_t settled_ms_ = 0;  // guarded by mutex_: when it has surely taken that in
   DataStamp verified_;      // guarded by mutex_

@@ -44,6 +44,7 @@ Result<void> write(Request& request, fuse_ino_t ino, const char* data, size_t si
   const dht::NodePtr node = request.node(ino);
   const uint32_t flags = io_flags(*info, *static_cast<const protocol::WriteIn*>(request.raw_argument()));
   static_cast<void>(node->exchange_data_stamp({}));
+  if (dht::KernelPages* const pages = node->kernel_pages(); pages && handle.direct) pages->forget();
   const auto written = request.volume().write(handle.file, static_cast<uint64_t>(offset),
                                               std::as_bytes(std::span(data, size)), flags, request.caller());
   if (!written) return fail(written.error());

@@ -16,6 +16,13 @@ bool pages_are_current(const dht::Grants& grants, const dht::OpenFile& file) {
   return before.settled || dht::Grants::Delivery(grants).seconds(file.node()->id(), {&before.grant, 1}) > 0;
 }
 
+// Also when it was written through this mount, by way of those pages. Then they must stay: the kernel unlocks a page that it has written to before
+// the brick has it (fs/fuse/file.c, fuse_fill_write_pages), and if it is dropped then, who reads it next gets the old one, which stays.
+bool pages_hold_what_is_written(const dht::Grants& grants, const dht::Node& node) {
+  const dht::KernelPages* const pages = node.kernel_pages();
+  return pages && pages->are_current(dht::Grants::Delivery(grants), node.id());
+}
+
 // Whether the kernel's page cache is left out. It must be for appends: the kernel puts an append's data into its
 // pages where it believes the file to end, and another client may have appended meanwhile.
 bool is_direct(const Mount& mount, int flags) {
@@ -31,12 +38,14 @@ void describe(const Mount& mount, const std::unique_ptr<FileHandle>& handle, fus
   handle->direct = mode == BackingFiles::Mode::kBesideIt || (mode == BackingFiles::Mode::kDaemon && is_direct(mount, info.flags));
   info.direct_io = handle->direct;
   info.parallel_direct_writes = handle->direct;
+  const bool writes = (info.flags & O_ACCMODE) != O_RDONLY;
   if (mode == BackingFiles::Mode::kDaemon) file->node()->make_kernel_pages();
-  const bool current = pages_are_current(mount.volume->grants(), *file);
+  else if (dht::KernelPages* const pages = file->node()->kernel_pages(); pages && writes) pages->forget();
+  const bool current = pages_are_current(mount.volume->grants(), *file) || pages_hold_what_is_written(mount.volume->grants(), *file->node());
   // With a backing file the kernel takes no FOPEN_KEEP_CACHE (fs/fuse/iomode.c).
   info.keep_cache = mode == BackingFiles::Mode::kDaemon && !handle->direct && !(info.flags & O_TRUNC) && current;
   // What the kernel writes itself nobody tells us of.
-  if (mode == BackingFiles::Mode::kPassthrough && (info.flags & O_ACCMODE) != O_RDONLY) static_cast<void>(file->node()->exchange_data_stamp({}));
+  if (mode == BackingFiles::Mode::kPassthrough && writes) static_cast<void>(file->node()->exchange_data_stamp({}));
 }
 
 std::unique_ptr<FileHandle> fill_handle(const Mount& mount, const dht::OpenFilePtr& file, fuse_file_info& info) {
