@@ -229,11 +229,7 @@ void CrashFault::kill_client() {
 }
 
 TEST_F(CrashFault, Bricks_KilledAtRandom_NoResultChanges) { kill_bricks(); }
-// By hand alone: an operation whose connection is cut may still answer ENOENT for its own success.
-TEST_F(CrashFault, StoppedAndCutOffAtRandom_NoResultChanges) {
-  if (!std::getenv("VOLDFS_CRASH_SECONDS")) GTEST_SKIP() << "by hand alone, see above";
-  stop_and_cut_off();
-}
+TEST_F(CrashFault, StoppedAndCutOffAtRandom_NoResultChanges) { stop_and_cut_off(); }
 TEST_F(CrashFault, StoppedBeyondTheirLeases_NothingLostAndNoFalseAnswer) { stop_beyond_leases(); }
 TEST_F(CrashFault, Client_KilledAtRandom_OldOrNewState) { kill_client(); }
 
@@ -243,6 +239,8 @@ class CrashFaultSlow : public CrashFault {
 };
 
 TEST_F(CrashFaultSlow, Bricks_KilledAtRandom_NoResultChanges) { kill_bricks(); }
+TEST_F(CrashFaultSlow, StoppedAndCutOffAtRandom_NoResultChanges) { stop_and_cut_off(); }
+TEST_F(CrashFaultSlow, StoppedBeyondTheirLeases_NothingLostAndNoFalseAnswer) { stop_beyond_leases(); }
 TEST_F(CrashFaultSlow, Client_KilledAtRandom_OldOrNewState) { kill_client(); }
 
 }  // namespace
