@@ -46,18 +46,18 @@ void Node::set_name(NodePtr parent, std::string_view name) {
 
 void Node::set_removed(const wire::Attr& last) {
   std::lock_guard guard(mutex_);
-  removed_ = std::make_unique<wire::Attr>(last);
-  removed_->nlink = 0;
+  as_directory().removed = last;
+  as_directory().removed->nlink = 0;
 }
 
 std::optional<wire::Attr> Node::removed() const {
   std::lock_guard guard(mutex_);
-  return removed_ ? std::optional(*removed_) : std::nullopt;
+  return as_directory_ ? as_directory_->removed : std::nullopt;
 }
 
 wire::DirRecord Node::record() const {
   std::lock_guard lock(mutex_);
-  if (record_) return *record_;
+  if (as_directory_ && as_directory_->record) return *as_directory_->record;
   wire::DirRecord none{};
   none.id = id_;
   return none;
@@ -65,13 +65,9 @@ wire::DirRecord Node::record() const {
 
 void Node::update_record(const wire::DirRecord& record) {
   std::lock_guard lock(mutex_);
-  if (!record_) {
-    record_ = std::make_unique<wire::DirRecord>(record);
-    return;
-  }
   const auto age = [](const wire::DirRecord& r) { return std::tie(r.home_generation, r.change); };
-  if (age(record) < age(*record_)) return;
-  *record_ = record;
+  std::optional<wire::DirRecord>& known = as_directory().record;
+  if (!known || age(record) >= age(*known)) known = record;
 }
 
 namespace {
@@ -82,48 +78,50 @@ auto age(const Grant& grant) { return std::tie(grant.generation, grant.sequence)
 
 void Node::note_attr(const BrickAttr& told) {
   std::lock_guard lock(mutex_);
-  for (BrickAttr& known : brick_attrs_) {
+  for (BrickAttr& known : as_directory().brick_attrs) {
     if (known.grant.brick != told.grant.brick) continue;
     if (age(told.grant) >= age(known.grant)) known = told;
     return;
   }
-  brick_attrs_.push_back(told);
+  as_directory().brick_attrs.push_back(told);
 }
 
 void Node::forget_attrs() {
   std::lock_guard lock(mutex_);
-  for (BrickAttr& known : brick_attrs_) known.grant.end_ms = 0;
+  for (BrickAttr& known : as_directory().brick_attrs) known.grant.end_ms = 0;
 }
 
 void Node::note_listing(Listing listing) {
   std::lock_guard lock(mutex_);
-  listing_ = std::move(listing);
+  as_directory().listing = std::move(listing);
 }
 
 Node::Listing Node::listing() const {
   std::lock_guard lock(mutex_);
-  return listing_;
+  return as_directory_ ? as_directory_->listing : Listing{};
 }
 
 void Node::use_known_names(const std::function<void(KnownNames&)>& use) {
   std::lock_guard lock(mutex_);
-  if (!known_names_) known_names_ = std::make_unique<KnownNames>();
-  use(*known_names_);
+  std::unique_ptr<KnownNames>& names = as_directory().known_names;
+  if (!names) names = std::make_unique<KnownNames>();
+  use(*names);
 }
 
 std::vector<Grant> Node::grants_of_missing(std::string_view name) const {
   std::lock_guard lock(mutex_);
-  return known_names_ ? known_names_->grants_of_missing(name) : std::vector<Grant>();
+  return as_directory_ && as_directory_->known_names ? as_directory_->known_names->grants_of_missing(name) : std::vector<Grant>();
 }
 
 KernelPages& Node::make_kernel_pages() {
   if (KernelPages* const made = kernel_pages()) return *made;
   std::lock_guard guard(mutex_);
-  if (!kernel_pages_owned_) {
-    kernel_pages_owned_ = std::make_unique<KernelPages>();
-    kernel_pages_.store(kernel_pages_owned_.get(), std::memory_order_release);
+  std::unique_ptr<KernelPages>& pages = as_file().kernel_pages;
+  if (!pages) {
+    pages = std::make_unique<KernelPages>();
+    kernel_pages_.store(pages.get(), std::memory_order_release);
   }
-  return *kernel_pages_owned_;
+  return *pages;
 }
 
 // The kernel counts from when it looks at the answer.
@@ -138,24 +136,23 @@ void Node::note_kept(double seconds) {
 
 void Node::note_no_capability(const Grant& grant) {
   std::lock_guard lock(mutex_);
-  no_capability_ = grant;
+  as_file().no_capability = grant;
 }
 
 Grant Node::no_capability() const {
   std::lock_guard lock(mutex_);
-  return no_capability_;
+  return as_file_ ? as_file_->no_capability : Grant{};
 }
 
 void Node::note_no_xattrs(const Grant& grant) {
   if (grant.sequence == 0) return;
   std::lock_guard lock(mutex_);
-  const bool before_change = grant.generation == xattrs_changed_.generation && grant.sequence <= xattrs_changed_.sequence;
-  if (!before_change && grant.generation >= xattrs_changed_.generation) no_xattrs_ = grant;
+  if (!as_file_ || age(grant) > age(as_file_->xattrs_changed)) no_xattrs_ = grant;
 }
 
 void Node::note_xattrs_changed(const Grant& when) {
   std::lock_guard lock(mutex_);
-  xattrs_changed_ = when;
+  as_file().xattrs_changed = when;
   no_xattrs_ = {};
 }
 
@@ -167,18 +164,19 @@ Grant Node::no_xattrs() const {
 void Node::forget_attr(Grant since) {
   since.end_ms = 0;
   std::lock_guard lock(mutex_);
-  for (BrickAttr& known : brick_attrs_) {
+  for (BrickAttr& known : as_directory().brick_attrs) {
     if (known.grant.brick != since.brick) continue;
     if (age(since) >= age(known.grant)) known.grant = since;
     return;
   }
-  brick_attrs_.push_back({since, {}, 0, 0});
+  as_directory().brick_attrs.push_back({since, {}, 0, 0});
 }
 
 bool Node::may_keep(std::span<const Grant> grants) const {
   if (changing.load() != 0) return false;
   std::lock_guard lock(mutex_);
-  for (const BrickAttr& known : brick_attrs_)
+  if (!as_directory_) return true;
+  for (const BrickAttr& known : as_directory_->brick_attrs)
     for (const Grant& grant : grants)
       if (grant.brick == known.grant.brick && age(grant) < age(known.grant)) return false;
   return true;
@@ -186,7 +184,8 @@ bool Node::may_keep(std::span<const Grant> grants) const {
 
 std::optional<Node::BrickAttr> Node::attr_of(uint16_t brick) const {
   std::lock_guard lock(mutex_);
-  for (const BrickAttr& known : brick_attrs_)
+  if (!as_directory_) return std::nullopt;
+  for (const BrickAttr& known : as_directory_->brick_attrs)
     if (known.grant.brick == brick) return known;
   return std::nullopt;
 }

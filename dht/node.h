@@ -104,7 +104,7 @@ class Node : public std::enable_shared_from_this<Node> {
   // Files: as they were last opened.
   DataStamp exchange_data_stamp(const DataStamp& stamp) {
     std::lock_guard guard(mutex_);
-    return std::exchange(data_stamp_, stamp);
+    return std::exchange(as_file().data_stamp, stamp);
   }
 
   // Files: null until one is opened by way of the daemon.
@@ -166,17 +166,27 @@ class Node : public std::enable_shared_from_this<Node> {
   mutable std::mutex mutex_;
   Location location_;                         // guarded by mutex_
   Name name_;                                 // guarded by mutex_
-  std::unique_ptr<wire::DirRecord> record_;   // guarded by mutex_; directories alone
-  std::vector<BrickAttr> brick_attrs_;        // guarded by mutex_; directories alone, by no order
-  Listing listing_;                           // guarded by mutex_; directories alone
-  std::unique_ptr<KnownNames> known_names_;   // guarded by mutex_; directories alone
   uint64_t durable_change_ = 0;               // guarded by mutex_: one above the change that is durable; 0: the name is not
-  std::unique_ptr<wire::Attr> removed_;       // guarded by mutex_; directories alone
-  std::shared_ptr<Durability> durability_;    // guarded by mutex_; files alone
-  DataStamp data_stamp_;                      // guarded by mutex_; files alone
-  Grant no_capability_;                       // guarded by mutex_; files alone
-  Grant no_xattrs_, xattrs_changed_;          // guarded by mutex_; not of directories
-  std::unique_ptr<KernelPages> kernel_pages_owned_;  // guarded by mutex_; files alone
+  Grant no_xattrs_;                           // guarded by mutex_; not of directories
+
+  // A mount knows very many files and has few of them open: what most nodes do not need is made when it is.
+  struct AsDirectory {
+    std::optional<wire::DirRecord> record;
+    std::vector<BrickAttr> brick_attrs;       // by no order
+    Listing listing;
+    std::unique_ptr<KnownNames> known_names;
+    std::optional<wire::Attr> removed;
+  };
+  struct AsFile {
+    std::shared_ptr<Durability> durability;
+    DataStamp data_stamp;
+    Grant no_capability, xattrs_changed;
+    std::unique_ptr<KernelPages> kernel_pages;
+  };
+  AsDirectory& as_directory() { return *(as_directory_ ? as_directory_ : as_directory_ = std::make_unique<AsDirectory>()); }  // REQUIRES: mutex_
+  AsFile& as_file() { return *(as_file_ ? as_file_ : as_file_ = std::make_unique<AsFile>()); }                                  // REQUIRES: mutex_
+  std::unique_ptr<AsDirectory> as_directory_;  // guarded by mutex_; null until needed
+  std::unique_ptr<AsFile> as_file_;            // guarded by mutex_; null until needed
   std::atomic<KernelPages*> kernel_pages_ = nullptr;
   std::atomic<int64_t> kept_until_ms_ = 0;
 };

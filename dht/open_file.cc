@@ -45,8 +45,9 @@ uint32_t Durability::losses() const {
 
 std::shared_ptr<Durability> Node::durability() {
   std::lock_guard guard(mutex_);
-  if (!durability_) durability_ = std::make_shared<Durability>();
-  return durability_;
+  std::shared_ptr<Durability>& durability = as_file().durability;
+  if (!durability) durability = std::make_shared<Durability>();
+  return durability;
 }
 
 namespace {
