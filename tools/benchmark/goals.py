@@ -91,9 +91,9 @@ def verdict(found):
 
 def missed_too(results, row, subject="voldfs"):
     """What does less than voldfs does, and cannot reach the row's multiple of GlusterFS either, so that nothing can here; None: nothing such was measured."""
-    wanted = (GOALS if subject == "voldfs" else TCP_GOALS).get(row, (None,))[0]
+    wanted, of_floor, _ = (GOALS if subject == "voldfs" else TCP_GOALS).get(row, (None, None, None))
     gluster = results.median(1, row, "glusterfs")
-    if not wanted or not gluster:
+    if not wanted or of_floor or not gluster:  # a goal in multiples of the floor counts instead
         return None
     for other in (floor_of(row, subject, results.machine), "local"):
         rate = results.median(1, row, other)
