@@ -136,12 +136,12 @@ void Node::note_kept(double seconds) {
 
 void Node::note_no_capability(const Grant& grant) {
   std::lock_guard lock(mutex_);
-  as_file().no_capability = grant;
+  no_capability_ = grant;
 }
 
 Grant Node::no_capability() const {
   std::lock_guard lock(mutex_);
-  return as_file_ ? as_file_->no_capability : Grant{};
+  return no_capability_;
 }
 
 void Node::note_no_xattrs(const Grant& grant) {

@@ -100,6 +100,8 @@ class Node : public std::enable_shared_from_this<Node> {
 
   // Files: shared by all opens of the file; made on first use (open_file.cc).
   std::shared_ptr<Durability> durability();
+  // One of them has ended, with what it had from durability(): what tells nothing any more goes.
+  void end_open(std::shared_ptr<Durability> used);
 
   // Files: as they were last opened.
   DataStamp exchange_data_stamp(const DataStamp& stamp) {
@@ -167,7 +169,7 @@ class Node : public std::enable_shared_from_this<Node> {
   Location location_;                         // guarded by mutex_
   Name name_;                                 // guarded by mutex_
   uint64_t durable_change_ = 0;               // guarded by mutex_: one above the change that is durable; 0: the name is not
-  Grant no_xattrs_;                           // guarded by mutex_; not of directories
+  Grant no_xattrs_, no_capability_;           // guarded by mutex_; not of directories
 
   // A mount knows very many files and has few of them open: what most nodes do not need is made when it is.
   struct AsDirectory {
@@ -180,7 +182,7 @@ class Node : public std::enable_shared_from_this<Node> {
   struct AsFile {
     std::shared_ptr<Durability> durability;
     DataStamp data_stamp;
-    Grant no_capability, xattrs_changed;
+    Grant xattrs_changed;
     std::unique_ptr<KernelPages> kernel_pages;
   };
   AsDirectory& as_directory() { return *(as_directory_ ? as_directory_ : as_directory_ = std::make_unique<AsDirectory>()); }  // REQUIRES: mutex_

@@ -43,11 +43,25 @@ uint32_t Durability::losses() const {
   return losses_;
 }
 
+bool Durability::is_clean() const {
+  std::lock_guard lock(mutex_);
+  return !unsynced_ && losses_ == 0;
+}
+
 std::shared_ptr<Durability> Node::durability() {
   std::lock_guard guard(mutex_);
   std::shared_ptr<Durability>& durability = as_file().durability;
   if (!durability) durability = std::make_shared<Durability>();
   return durability;
+}
+
+void Node::end_open(std::shared_ptr<Durability> used) {
+  used.reset();
+  std::lock_guard guard(mutex_);
+  if (!as_file_) return;
+  AsFile& file = *as_file_;
+  if (file.durability && file.durability.use_count() == 1 && file.durability->is_clean()) file.durability.reset();
+  if (!file.durability && !file.kernel_pages && !file.data_stamp.known && file.xattrs_changed.sequence == 0) as_file_.reset();
 }
 
 namespace {
@@ -83,7 +97,10 @@ OpenFilePtr OpenFile::make(Volume::Impl& volume, const NodePtr& node, uint16_t b
   return file;
 }
 
-OpenFile::~OpenFile() { close(); }
+OpenFile::~OpenFile() {
+  close();
+  node_->end_open(std::move(durability_));
+}
 
 void OpenFile::close() {
   if (!closed_.exchange(true)) volume_.drop(this);

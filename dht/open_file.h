@@ -25,6 +25,7 @@ class Durability {
   uint64_t begin_sync() const;
   void end_sync(uint64_t begun, uint64_t verifier);
   uint32_t losses() const;
+  bool is_clean() const;            // all is synced, and nothing was ever lost
 
  private:
   void check(uint64_t verifier);    // REQUIRES: mutex_
@@ -92,7 +93,7 @@ class OpenFile final : public Reclaimable, public std::enable_shared_from_this<O
   std::atomic<bool> closed_ = false;
   std::atomic<bool> sync_failed_ = false;
   std::atomic<uint32_t> losses_heard_;
-  const std::shared_ptr<Durability> durability_;
+  std::shared_ptr<Durability> durability_;  // until the end
 };
 
 }  // namespace voldfs::dht

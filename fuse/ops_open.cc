@@ -41,7 +41,8 @@ void describe(const Mount& mount, const std::unique_ptr<FileHandle>& handle, fus
   const bool writes = (info.flags & O_ACCMODE) != O_RDONLY;
   if (mode == BackingFiles::Mode::kDaemon) file->node()->make_kernel_pages();
   else if (dht::KernelPages* const pages = file->node()->kernel_pages(); pages && writes) pages->forget();
-  const bool current = pages_are_current(mount.volume->grants(), *file) || pages_hold_what_is_written(mount.volume->grants(), *file->node());
+  const bool current = mode == BackingFiles::Mode::kDaemon && (pages_are_current(mount.volume->grants(), *file) ||
+                                                               pages_hold_what_is_written(mount.volume->grants(), *file->node()));
   // With a backing file the kernel takes no FOPEN_KEEP_CACHE (fs/fuse/iomode.c).
   info.keep_cache = mode == BackingFiles::Mode::kDaemon && !handle->direct && !(info.flags & O_TRUNC) && current;
   // What the kernel writes itself nobody tells us of.
