@@ -57,7 +57,7 @@ Result<void> op_getattr(Call& call) {
   auto entry = store::entry_of(call.store, *object);
   auto kinds = store::xattr_kinds(object->fd());
   if (!entry || !kinds) return fail(entry ? kinds.error() : entry.error());
-  if (!kinds->others && !object->directory()) entry->attr.flags |= wire::kAttrNoXattrs;
+  store::note_xattrs(*kinds, entry->attr);
   call.reply.set_body(*entry);
   return {};
 }

@@ -37,14 +37,23 @@ Result<bool> is_copy(const Directory& dir, const char* name) {
   return !named->has_value();
 }
 
-Result<std::vector<std::string>> entries_of(const Directory& dir) {
-  const int own = openat(dir.fd(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (own < 0) return fail_errno();
-  std::unique_ptr<DIR, int (*)(DIR*)> stream(fdopendir(own), closedir);
+using Stream = std::unique_ptr<DIR, int (*)(DIR*)>;
+
+Result<Stream> open_stream(int dir) {
+  unique_fd own(openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!own) return fail_errno();
+  Stream stream(fdopendir(own.get()), closedir);
   if (!stream) return fail_errno();
+  static_cast<void>(own.release());
+  return stream;
+}
+
+Result<std::vector<std::string>> entries_of(const Directory& dir) {
+  auto stream = open_stream(dir.fd());
+  if (!stream) return fail(stream.error());
   std::vector<std::string> names;
   errno = 0;
-  while (const dirent* entry = readdir(stream.get())) {
+  while (const dirent* entry = readdir(stream->get())) {
     const std::string_view name = entry->d_name;
     if (name == "." || name == "..") continue;
     // The first thing that is not a directory decides; so does not a list of a million names come about.
@@ -277,12 +286,10 @@ Result<std::string> name_by_path(int dir) {
 
 // Looked for in its parent.
 Result<std::string> name_in(int parent, ino_t inode) {
-  const int own = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (own < 0) return fail_errno();
-  std::unique_ptr<DIR, int (*)(DIR*)> stream(fdopendir(own), closedir);
-  if (!stream) return fail_errno();
+  auto stream = open_stream(parent);
+  if (!stream) return fail(stream.error());
   errno = 0;
-  while (const dirent* entry = readdir(stream.get())) {
+  while (const dirent* entry = readdir(stream->get())) {
     if (entry->d_ino == inode && entry->d_name != std::string_view(".") && entry->d_name != std::string_view("..")) return std::string(entry->d_name);
     errno = 0;
   }

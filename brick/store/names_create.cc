@@ -34,7 +34,7 @@ Result<wire::EntryBody> describe(Store& store, int fd, const Id& id) {
   entry.attr = *attr;
   auto kinds = xattr_kinds(fd);  // of a default ACL of its directory
   if (!kinds) return fail(kinds.error());
-  if (!kinds->others) entry.attr.flags |= wire::kAttrNoXattrs;
+  note_xattrs(*kinds, entry.attr);
   auto handle = store.handles().make(fd, id, entry.type);
   if (!handle) return fail(handle.error());
   entry.object = {id, *handle};

@@ -110,7 +110,7 @@ Result<wire::EntryBody> read_entry(Store& store, const Directory& dir, const std
   entry.attr = *attr;
   auto kinds = xattr_kinds_at(dir.fd(), name.c_str());
   if (!kinds) return fail(kinds.error());
-  if (!kinds->others && entry.type != wire::ObjectType::kDirectory) entry.attr.flags |= wire::kAttrNoXattrs;
+  note_xattrs(*kinds, entry.attr);
   auto leaving = kinds->leaving ? read_leaving_at(dir.fd(), name.c_str(), dir.id()) : std::optional<Leaving>();
   if (!leaving) return fail(leaving.error());
   if (*leaving) {

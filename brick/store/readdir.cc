@@ -135,7 +135,7 @@ Result<std::optional<Listed>> describe(Store& store, const Directory& dir, const
   auto kinds = xattr_kinds_at(dir.fd(), name);
   if (!kinds && kinds.error().code == ENOENT) return std::optional<Listed>();
   if (!kinds) return fail(kinds.error());
-  if (!kinds->others && listed.header.type != wire::ObjectType::kDirectory) listed.attr.flags |= wire::kAttrNoXattrs;
+  note_xattrs(*kinds, listed.attr);
   if (kinds->leaving) {
     auto leaving = read_leaving_at(dir.fd(), name, dir.id());
     if (!leaving && leaving.error().code != ENOENT) return fail(leaving.error());

@@ -1,6 +1,7 @@
 #include "brick/store/xattr.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -190,6 +191,10 @@ Result<XattrKinds> xattr_kinds(int fd) {
 
 Result<XattrKinds> xattr_kinds_at(int dir, const char* entry) {
   return kinds_in([&](std::span<std::byte> out) { return list_into_at(dir, entry, out); });
+}
+
+void note_xattrs(const XattrKinds& kinds, wire::Attr& attr) {
+  if (!kinds.others && !S_ISDIR(attr.mode)) attr.flags |= wire::kAttrNoXattrs;
 }
 
 Result<Id> get_id(int fd) {

@@ -42,6 +42,8 @@ struct XattrKinds {
 };
 Result<XattrKinds> xattr_kinds(int fd);
 Result<XattrKinds> xattr_kinds_at(int dir, const char* entry);
+// Tells clients that they need ask for none, where that is so (wire::kAttrNoXattrs). A directory's are its home's to tell of.
+void note_xattrs(const XattrKinds& kinds, wire::Attr& attr);
 
 // `trusted.voldfs.id`. ENODATA: none; EUCLEAN: there is something else than 16 bytes.
 Result<Id> get_id(int fd);

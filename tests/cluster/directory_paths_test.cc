@@ -5,9 +5,9 @@
 #include <filesystem>
 #include <set>
 
+#include "tests/lib/check.h"
 #include "tests/lib/steps.h"
 #include "tools/check/export.h"
-#include "tools/check/scan.h"
 
 // On each brick, what it has of a directory lies under the path that the directory has in the volume: to be read there if everything else
 // is gone.
@@ -139,12 +139,7 @@ TEST_F(DirectoryPaths, Export_HasAllUnderThePathsOfTheVolume) {
   for (uint16_t ordinal = 1; ordinal <= 2; ++ordinal) cluster_.stop(ordinal);
   fs::rename(cluster_.brick_path(3) / c, cluster_.brick_path(3) / ".voldfs/parked" / dir_c->id().hex());
 
-  std::vector<std::unique_ptr<check::BrickScan>> scans;
-  for (uint16_t ordinal = 1; ordinal <= 3; ++ordinal) {
-    auto scan = check::scan_brick(cluster_.brick_path(ordinal));
-    ASSERT_TRUE(scan);
-    scans.push_back(std::move(*scan));
-  }
+  const auto scans = scan_bricks(cluster_);
   const fs::path target = cluster_.brick_path(1).parent_path() / "export";
   const auto findings = check::export_files(scans, cluster_.map(), target);
   ASSERT_TRUE(findings);

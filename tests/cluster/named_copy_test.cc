@@ -5,9 +5,9 @@
 #include <filesystem>
 #include <set>
 
+#include "tests/lib/check.h"
 #include "tests/lib/cluster.h"
 #include "tools/check/export.h"
-#include "tools/check/scan.h"
 
 // A directory whose name leads to another brick than the one that is asked for it, where it has files too: they lie under their
 // own names there (FORMAT.md, "Named copies").
@@ -185,12 +185,7 @@ TEST_F(NamedCopy, Export_HasItsFiles) {
   ASSERT_EQ(rename(at1_, at2_), 0);
   const dht::VolumeMap map = cluster_.map();
   ASSERT_EQ(check(), "");
-  std::vector<std::unique_ptr<check::BrickScan>> scans;
-  for (uint16_t ordinal = 1; ordinal <= 3; ++ordinal) {
-    auto scan = check::scan_brick(cluster_.brick_path(ordinal));
-    ASSERT_TRUE(scan);
-    scans.push_back(std::move(*scan));
-  }
+  const auto scans = scan_bricks(cluster_);
   const fs::path target = cluster_.brick_path(1).parent_path() / "export";
   ASSERT_TRUE(check::export_files(scans, map, target));
   for (uint16_t ordinal = 1; ordinal <= 3; ++ordinal)

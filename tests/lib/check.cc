@@ -1,11 +1,9 @@
 #include "tests/lib/check.h"
 
-#include <memory>
-#include <vector>
+#include <gtest/gtest.h>
 
 #include "tools/check/check_brick.h"
 #include "tools/check/check_volume.h"
-#include "tools/check/scan.h"
 
 namespace voldfs::test {
 
@@ -26,6 +24,16 @@ std::string check_bricks(Cluster& cluster) {
   }
   add(check::check_volume(scans, cluster.map()));
   return wrong;
+}
+
+std::vector<std::unique_ptr<check::BrickScan>> scan_bricks(Cluster& cluster) {
+  std::vector<std::unique_ptr<check::BrickScan>> scans;
+  for (uint16_t ordinal = 1; ordinal <= cluster.count(); ++ordinal) {
+    auto scan = check::scan_brick(cluster.brick_path(ordinal));
+    if (scan) scans.push_back(std::move(*scan));
+    else ADD_FAILURE() << scan.error();
+  }
+  return scans;
 }
 
 }  // namespace voldfs::test

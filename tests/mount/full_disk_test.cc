@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <string>
 
 #include "tests/lib/files.h"
@@ -103,14 +104,15 @@ void restart(MountedVolume& volume, const fs::path& dir) {
   EXPECT_GE(std::distance(fs::directory_iterator(dir), fs::directory_iterator()), 20);
 }
 
-TEST_F(FullDiskFault, FullToTheLastBlock_ENOSPC_NothingIsTorn) {
+// `fill` leaves no room on a brick; `does_not_fit` then writes a file that cannot be written.
+void fill_and_try(const std::function<void(const fs::path& brick)>& fill, const std::function<int(const fs::path& dir)>& does_not_fit) {
   MountedVolume volume(MountedVolume::Options{2, {"--min_free=0"}, {32, 32}});
   const fs::path mount = volume.mount();
   ASSERT_EQ(fails(::mkdir((mount / "d").c_str(), 0755)), 0);
   for (int i = 0; i < 20; ++i) ASSERT_EQ(write_file(mount / "d" / ("old" + std::to_string(i)), 1000), 0);
   for (size_t i = 0; i < 2; ++i) fill(volume.brick_path(i));
   for (int i = 0; i < 20; ++i) try_all(mount / "d", std::to_string(i));
-  EXPECT_EQ(write_file(mount / "d/large", 1u << 20), ENOSPC);
+  EXPECT_EQ(does_not_fit(mount / "d"), ENOSPC);
   restart(volume, mount / "d");
   for (size_t i = 0; i < 2; ++i) make_room(volume.brick_path(i));
   ASSERT_EQ(write_file(mount / "d/again", 100'000), 0);
@@ -121,24 +123,16 @@ TEST_F(FullDiskFault, FullToTheLastBlock_ENOSPC_NothingIsTorn) {
   EXPECT_EQ(volume.check_bricks(), 0) << volume.logs();
 }
 
+TEST_F(FullDiskFault, FullToTheLastBlock_ENOSPC_NothingIsTorn) {
+  fill_and_try(fill, [](const fs::path& dir) { return write_file(dir / "large", 1u << 20); });
+}
+
 // No inode is left, but blocks are.
 TEST_F(FullDiskFault, NoInodeLeft_ENOSPC_NothingIsTorn) {
-  MountedVolume volume(MountedVolume::Options{2, {"--min_free=0"}, {32, 32}});
-  const fs::path mount = volume.mount();
-  ASSERT_EQ(fails(::mkdir((mount / "d").c_str(), 0755)), 0);
-  for (int i = 0; i < 20; ++i) ASSERT_EQ(write_file(mount / "d" / ("old" + std::to_string(i)), 1000), 0);
-  for (size_t i = 0; i < 2; ++i)
-    for (int n = 0; write_file(volume.brick_path(i) / ".voldfs" / ("fill" + std::to_string(n)), 0) == 0; ++n) ASSERT_LT(n, 100'000);
-  for (int i = 0; i < 20; ++i) try_all(mount / "d", std::to_string(i));
-  EXPECT_EQ(write_file(mount / "d/another", 1), ENOSPC);
-  restart(volume, mount / "d");
-  for (size_t i = 0; i < 2; ++i) make_room(volume.brick_path(i));
-  ASSERT_EQ(write_file(mount / "d/again", 100'000), 0);
-  std::error_code error;
-  fs::remove_all(mount / "d", error);
-  EXPECT_FALSE(error) << error.message();
-  volume.unmount(0);
-  EXPECT_EQ(volume.check_bricks(), 0) << volume.logs();
+  const auto use_all_inodes = [](const fs::path& brick) {
+    for (int n = 0; write_file(brick / ".voldfs" / ("fill" + std::to_string(n)), 0) == 0; ++n) ASSERT_LT(n, 100'000);
+  };
+  fill_and_try(use_all_inodes, [](const fs::path& dir) { return write_file(dir / "another", 1); });
 }
 
 TEST(FullDisk, BricksOnOneFileSystem_CountOnce) {
