@@ -46,8 +46,8 @@ struct ConsensusOptions {
   std::function<std::optional<Endpoint>(uint64_t voter)> resolve;
   // Voters that are refused: they lost their memory, or left.
   std::function<bool(uint64_t voter)> refuse;
-  // For tests: whom no message reaches. Null: all are reached.
-  std::function<bool(uint64_t voter)> cut_off;
+  // For tests: whom no message reaches, or none with new entries of the log. Null: all are reached.
+  std::function<bool(uint64_t voter, bool entries)> cut_off;
 };
 
 enum class MemberRole { kVoter, kStandby, kSpare };

@@ -38,4 +38,6 @@ bool cut_off(const std::string& address) {
   return directory() && ::access((std::string(directory()) + "/cut/" + address).c_str(), F_OK) == 0;
 }
 
+bool entries_cut_off(const std::string& address) { return cut_off(address + ".entries"); }
+
 }  // namespace voldfs::mgmt

@@ -15,5 +15,7 @@ void fault_point_of_file(std::string_view path, const char* step);
 
 // Whether a test has cut the way from this process to the address: there is a file DIR/cut/ADDRESS.
 bool cut_off(const std::string& address);
+// The same of new entries of the log alone: DIR/cut/ADDRESS.entries. So a leader leads, and nothing is agreed on.
+bool entries_cut_off(const std::string& address);
 
 }  // namespace voldfs::mgmt

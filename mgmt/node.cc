@@ -103,9 +103,9 @@ ConsensusOptions Node::log_options(const Identity& identity) const {
   options.heartbeat_ms = std::max(20u, options_.election_ms / 30);
   options.resolve = [this](uint64_t voter) { return resolve(voter); };
   options.refuse = [this](uint64_t voter) { return state()->retired.contains(voter); };
-  options.cut_off = [this](uint64_t voter) {
+  options.cut_off = [this](uint64_t voter, bool entries) {
     const auto endpoint = resolve(voter);
-    return endpoint && cut_off(endpoint->address);
+    return endpoint && (cut_off(endpoint->address) || (entries && entries_cut_off(endpoint->address)));
   };
   return options;
 }
@@ -125,6 +125,7 @@ Explained<void> Node::open_log(bool recover) {
   if (auto made = make_directories(log_dir(), 0700); !made) return made;
   machine_ = ClusterState();
   live_ = false;
+  log_is_read_ = false;
   log_is_blank_ = true;
   auto opened = Consensus::start(options, *this);
   if (!opened && opened.error().forgotten) return begin_again(opened.error().sentence);
@@ -256,6 +257,7 @@ void Node::apply(uint64_t, std::string_view text) {
 // A log that begins anew comes in parts, and each looks whole. What this node knew before it tells how much there is to come; unless
 // the cluster has been taken back to an earlier state.
 void Node::caught_up() {
+  log_is_read_ = true;
   if (live_) return;
   constexpr int64_t kEarlierStateMs = 10'000;
   if (behind_since_ms_ == 0) behind_since_ms_ = boottime_ms();
@@ -364,6 +366,9 @@ bool Node::log_touched() const {
 
 // One step at a time: the log takes one change of its members at a time.
 void Node::drive_members(const ConsensusStatus& status) {
+  // A leader that has just been started has applied nothing yet of what its log holds, and knows the past from its files alone: it
+  // would begin anew what is there, or undo what has been changed since.
+  if (!log_is_read_) return;
   const auto known = state();
   const Identity me = identity();
   if (log_is_blank_) {
@@ -377,7 +382,7 @@ void Node::drive_members(const ConsensusStatus& status) {
     return;
   }
   const auto running = log();
-  if (!running) return;
+  if (!running || !live_) return;
   const auto wait = [](auto start) {
     auto done = std::make_shared<std::promise<void>>();
     auto future = done->get_future();

@@ -142,7 +142,8 @@ class Node : private StateMachine {
   int64_t behind_since_ms_ = 0;               // as machine_: since when it has caught up with less than was known
   std::atomic<bool> live_{false};             // it has caught up once, and is published from then on; written as machine_
   mutable KnownChallenges challenges_;        // of peers
-  std::atomic<bool> log_is_blank_{true};      // machine_ has no cluster yet
+  std::atomic<bool> log_is_read_{false};      // machine_ has been all that the log holds, since it was opened
+  std::atomic<bool> log_is_blank_{true};      // machine_ has no cluster yet; of a log that is read, there is none in it
   bool stopping_ = false;                     // guarded by mutex_
   std::mutex calling_;                        // held while changed_ or told_ runs; before mutex_
   std::mutex change_log_;                     // one at a time opens or closes the log; before mutex_

@@ -50,7 +50,8 @@ void VoterIo::wrap() {
   };
   send = [](raft_io* io, raft_io_send* request, const raft_message* message, raft_io_send_cb done) {
     VoterIo& self = of(io);
-    if (!self.options_.cut_off || !self.options_.cut_off(message->server_id)) return self.inner_.send(io, request, message, done);
+    const bool entries = message->type == RAFT_APPEND_ENTRIES && message->append_entries.n_entries > 0;
+    if (!self.options_.cut_off || !self.options_.cut_off(message->server_id, entries)) return self.inner_.send(io, request, message, done);
     // An error of the call itself would tell libraft that something is wrong with this end.
     self.options_.later([request, done] { done(request, RAFT_NOCONNECTION); });
     return 0;

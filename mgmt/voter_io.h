@@ -18,7 +18,7 @@ class VoterIo : public raft_io {
     Id cluster;
     uint64_t voter = 0;
     bool must_exist = true;                        // there is a log, and an empty directory has lost it
-    std::function<bool(uint64_t voter)> cut_off;   // null: nobody is. Messages to such a voter are lost, as on a network that is cut
+    std::function<bool(uint64_t voter, bool entries)> cut_off;  // null: nobody is. Messages to such a voter (entries: with new entries of the log) are lost, as on a network that is cut
     std::function<void(std::function<void()>)> later;  // does it on the log's thread, soon; with cut_off
   };
   explicit VoterIo(Options options) : raft_io{}, options_(std::move(options)), memory_(options_.memory_path) {}

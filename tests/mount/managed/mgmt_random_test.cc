@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <mutex>
 #include <random>
@@ -54,6 +55,36 @@ TEST_F(MgmtPartitionFault, Three_TwoCutFromEachOther_ChangesGoThroughTheThird) {
   ASSERT_TRUE(eventually([&] { return set(nodes_[2], "through").code == 0; }));
   mend(nodes_[0], nodes_[1]);
   for (const Node& node : nodes_) EXPECT_TRUE(eventually([&] { return has(node, "through"); }));
+}
+
+// Who leads after a restart has applied nothing of its log until a majority has taken an entry of its own.
+TEST_F(MgmtPartitionFault, Three_LeaderThatHasReadNothingYet_BeginsNothingAnew) {
+  ASSERT_NO_FATAL_FAILURE(add_nodes(3));
+  join_all();
+  create_volume("vol");
+  ASSERT_EQ(set(nodes_[0], "before").code, 0);
+  const auto map = [&](const Node& node) { return ctl(node, {"volume", "map", "vol", "--json"}).out; };
+  const auto cuts = [&](const auto& act) {
+    for (const Node& from : nodes_)
+      for (const Node& to : nodes_) act(faults(from) + "/cut/" + to.address + ".entries");
+  };
+  const std::string before = map(nodes_[0]);
+  for (const Node& node : nodes_) ASSERT_TRUE(eventually([&] { return slurp(node.state() + "/state.json").find("before") != std::string::npos; }));
+  for (Node& node : nodes_) kill_node(node);
+  cuts([](const std::string& file) { std::ofstream(file) << ""; });
+  for (Node& node : nodes_) {
+    fs::remove(faults(node) + "/seen/commit.begin");
+    ASSERT_NO_FATAL_FAILURE(start_node(node));
+  }
+  const auto leads = [](const Node& node) {
+    const auto reply = mgmt::http_call({node.dir + "/run/voldmgmt.socket", "", 0, ""}, "GET", "/metrics", "", 3000);
+    return reply && reply->body.find("\nvoldfs_mgmt_leading 1") != std::string::npos;
+  };
+  ASSERT_TRUE(eventually([&] { return std::any_of(nodes_.begin(), nodes_.end(), leads); }));
+  EXPECT_FALSE(eventually([&] { return std::any_of(nodes_.begin(), nodes_.end(), [](const Node& node) { return fs::exists(faults(node) + "/seen/commit.begin"); }); }, 2s));
+  cuts([](const std::string& file) { fs::remove(file); });
+  ASSERT_TRUE(eventually([&] { return all_see("vol\n"); }));
+  for (const Node& node : nodes_) EXPECT_EQ(map(node), before);
 }
 
 class MgmtRandomFault : public MgmtPartitionFault {

@@ -114,7 +114,7 @@ class ConsensusFaultTest : public testing::Test {
       return std::nullopt;
     };
     options.refuse = [this](uint64_t voter) { return voter == refused_; };
-    options.cut_off = [this, i](uint64_t) { return silent_ == i; };
+    options.cut_off = [this, i](uint64_t, bool) { return silent_ == i; };
     return options;
   }
 
