@@ -47,7 +47,7 @@ class KeptOpens {
     size_t name;          // its key in by_name_
   };
   using List = std::list<Kept>;
-  static constexpr size_t kKeptMax = 4096;  // at a brick those of all mounts are as many as its leases at most
+  static constexpr size_t kKeptMax = 16'384;  // at a brick those of all mounts are as many as its leases at most
   static constexpr int64_t kKeptMs = 5'000;
   static constexpr std::chrono::milliseconds kSweep{1'000};
 

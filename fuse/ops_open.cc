@@ -24,9 +24,10 @@ bool pages_hold_what_is_written(const dht::Grants& grants, const dht::Node& node
 }
 
 // Whether the kernel's page cache is left out. It must be for appends: the kernel puts an append's data into its
-// pages where it believes the file to end, and another client may have appended meanwhile.
+// pages where it believes the file to end, and another client may have appended meanwhile. It is for O_DIRECT, whose writes
+// exclude each other otherwise (fs/fuse/file.c, fuse_cache_write_iter).
 bool is_direct(const Mount& mount, int flags) {
-  if (mount.behaviour.direct_io == DirectIo::kOn) return true;
+  if (mount.behaviour.direct_io == DirectIo::kOn || (flags & O_DIRECT)) return true;
   return (flags & O_APPEND) && (flags & O_ACCMODE) != O_RDONLY;
 }
 
@@ -44,7 +45,7 @@ void describe(const Mount& mount, const std::unique_ptr<FileHandle>& handle, fus
   const bool current = mode == BackingFiles::Mode::kDaemon && (pages_are_current(mount.volume->grants(), *file) ||
                                                                pages_hold_what_is_written(mount.volume->grants(), *file->node()));
   // With a backing file the kernel takes no FOPEN_KEEP_CACHE (fs/fuse/iomode.c).
-  info.keep_cache = mode == BackingFiles::Mode::kDaemon && !handle->direct && !(info.flags & O_TRUNC) && current;
+  info.keep_cache = mode == BackingFiles::Mode::kDaemon && !(info.flags & O_TRUNC) && current;
   // What the kernel writes itself nobody tells us of.
   if (mode == BackingFiles::Mode::kPassthrough && writes) static_cast<void>(file->node()->exchange_data_stamp({}));
 }

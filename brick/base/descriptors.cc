@@ -10,7 +10,7 @@
 namespace voldfs {
 
 Result<void> make_room_for_descriptors() {
-  constexpr rlim_t kTableSize = 8192;  // 8 bytes each
+  constexpr rlim_t kTableSize = 32'768;  // 8 bytes each
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return fail_errno();
   limit.rlim_cur = limit.rlim_max;

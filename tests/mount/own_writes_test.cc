@@ -28,9 +28,12 @@ TEST_P(OwnWrites, FileOpenedByOthersAllTheTime_AreReadBack) {
   ASSERT_EQ(::ftruncate(fd.get(), kBlocks * kBlock * sizeof(uint64_t)), 0);
   std::atomic<bool> stop = false;
   std::thread opener([&] {
-    std::vector<uint64_t> all(kBlocks * kBlock);
-    while (!stop) {
-      const unique_fd other(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    struct alignas(4096) Block {
+      uint64_t words[kBlock];
+    };
+    std::vector<Block> all(kBlocks);
+    for (int flags = O_RDONLY | O_CLOEXEC; !stop; flags ^= O_DIRECT) {
+      const unique_fd other(::open(path.c_str(), flags));
       EXPECT_EQ(::pread(other.get(), all.data(), all.size() * sizeof all[0], 0), static_cast<ssize_t>(all.size() * sizeof all[0]));
     }
   });
