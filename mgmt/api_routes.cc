@@ -20,6 +20,15 @@ std::optional<std::string> only_of(const HttpRequest& request) {
   return found == request.query.end() ? std::nullopt : std::optional(found->second);
 }
 
+// A request's body; what is nested without end would be copied and written by recursion without end.
+constexpr int kBodyDepthMax = 100;
+Json body_of(const std::string& text) {
+  bool too_deep = false;
+  const auto is_shallow = [&](int depth, Json::parse_event_t, const Json&) { return !(too_deep |= depth > kBodyDepthMax); };
+  Json body = Json::parse(text, is_shallow, /*allow_exceptions=*/false);
+  return too_deep ? Json(Json::value_t::discarded) : body;
+}
+
 // Whether the path is of the pattern, in which {name} stands for one part.
 bool fits(std::string_view pattern, std::string_view path, std::string& name) {
   const size_t open = pattern.find('{');
@@ -82,8 +91,8 @@ HttpReply Api::handle(const HttpRequest& request) try {
       return error_reply(403, "This is answered over the unix socket of a node alone, " + node_.options().run_dir + "/voldmgmt.socket.");
     if (route.access == Access::kNodes && !request.signed_) return error_reply(403, "This is for nodes of the cluster among themselves.");
     if (request.method == "POST") {
-      arguments.body = Json::parse(request.body, nullptr, false);
-      if (!arguments.body.is_object()) return error_reply(400, "The request's body is no JSON object.");
+      arguments.body = body_of(request.body);
+      if (!arguments.body.is_object()) return error_reply(400, "The request's body is no JSON object, or one that is nested too deep.");
     }
     return (this->*route.answer)(request, arguments);
   }

@@ -146,6 +146,16 @@ TEST_F(MgmtApiTest, Answers_AreAsDescribed) {
   EXPECT_NE(check_schema({{"ok", 1}}, document_.at("components").at("schemas").at("Outcome"), document_), "");
 }
 
+TEST_F(MgmtApiTest, BodyNestedWithoutEnd_IsRefused) {
+  ASSERT_NO_FATAL_FAILURE(add_nodes(1));
+  const std::string deep = R"({"id":"2f0fe421-495b-4f55-94da-a7f0579a4659","op":"volume-set","volume":"vol","options":)" +
+                           std::string(1'000'000, '[') + std::string(1'000'000, ']') + "}";
+  const auto reply = mgmt::http_call(socket(nodes_[0]), "POST", "/v1/commands", deep, 20'000);
+  ASSERT_TRUE(reply) << reply.error();
+  EXPECT_EQ(reply->status, 400);
+  EXPECT_EQ(run(nodes_[0], {"volume", "list"}), "No volumes present in cluster\n");
+}
+
 TEST_F(MgmtApiTest, Tcp_OnlyReadsAndOnlyWithTheToken) {
   ASSERT_NO_FATAL_FAILURE(add_nodes(1));
   const Node& node = nodes_[0];
