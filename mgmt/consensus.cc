@@ -49,7 +49,7 @@ raft_buffer encode_command(std::string_view command) {
   raft_buffer buffer{raft_calloc(1, padded), padded};
   if (!buffer.base) return buffer;
   std::memcpy(buffer.base, &size, sizeof size);
-  std::memcpy(static_cast<char*>(buffer.base) + sizeof size, command.data(), command.size());
+  command.copy(static_cast<char*>(buffer.base) + sizeof size, command.size());  // which may be empty, and nowhere
   return buffer;
 }
 
