@@ -64,7 +64,7 @@ std::string failed(const std::string& path, const char* what, int error) {
   if (error == EROFS) {
     return "The brick " + path + " is on a read-only file system: mount it writable (mount -o remount,rw).";
   }
-  if (error == ENOSPC || error == EDQUOT) {
+  if (is_full(Error(error))) {
     return "The file system of the brick " + path + " is full: free some space, or put the brick elsewhere.";
   }
   return "The brick " + path + ": " + what + ": " + std::strerror(error) + ".";
@@ -119,12 +119,12 @@ Explained<void> check_abilities(int dot, const std::string& path, std::optional<
 
   constexpr char kProbe[] = "probe";
   unique_fd probe(openat(dot, kProbe, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  const auto is_full = [&](int error) { return !min_free_percent && (error == ENOSPC || error == EDQUOT); };
-  if (!probe && is_full(errno)) return {};
+  const auto may_be_full = [&](Error error) { return !min_free_percent && is_full(error); };
+  if (!probe && may_be_full(Error::from_errno())) return {};
   if (!probe) return explain(failed(path, "a file cannot be made in .voldfs", errno));
   Explained<void> result;
   const Id value = Id::random();
-  if (auto set = set_id(probe.get(), value); !set && !is_full(set.error().code)) {
+  if (auto set = set_id(probe.get(), value); !set && !may_be_full(set.error())) {
     result = explain("The file system of the brick " + path + " keeps no extended attributes trusted.* (" +
                      std::strerror(set.error().code) + "): use ext4, xfs or btrfs, and run as root.");
   } else {

@@ -58,8 +58,6 @@ Explained<std::vector<uint8_t>> parse_secret(std::string_view text, const std::s
   return secret;
 }
 
-bool is_full(Error error) { return error.code == ENOSPC || error.code == EDQUOT; }
-
 }  // namespace
 
 struct Store::Impl {

@@ -188,7 +188,7 @@ Explained<void> Store::init(const StoreOptions& options) {
                    ": correct --path or --map, or say which one it is.");
   }
   if (mkdirat(root.get(), ".voldfs", 0700) != 0 && errno != EEXIST) {
-    if (errno == ENOSPC) return explain("The file system of the brick " + options.path + " is full: free some space.");
+    if (is_full(Error::from_errno())) return explain("The file system of the brick " + options.path + " is full: free some space.");
     return explain(sentence(options.path, ".voldfs", errno));
   }
   unique_fd dot(openat(root.get(), ".voldfs", kOpenDirectory));
