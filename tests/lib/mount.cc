@@ -24,6 +24,7 @@
 #include "brick/client/connection.h"
 #include "dht/secret.h"
 #include "dht/volume_map.h"
+#include "tests/lib/loopback.h"
 
 namespace voldfs::test {
 namespace {
@@ -49,19 +50,6 @@ void enter_private_namespace() {
 // bin/ of the build directory that the test itself lies in.
 std::filesystem::path programs() {
   return std::filesystem::read_symlink("/proc/self/exe").parent_path().parent_path() / "bin";
-}
-
-// `socket` keeps it from who asks next.
-uint16_t free_port(unique_fd& socket) {
-  socket.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  if (::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), size) < 0 ||
-      ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) < 0)
-    die("bind");
-  return ntohs(address.sin_port);
 }
 
 bool accepts(uint16_t port) {
@@ -176,12 +164,14 @@ MountedVolume::MountedVolume(const Options& options) : options_(options) {
   volume_ = map.volume;
   map.root_home = 1;
   std::vector<dht::Target> targets;
-  std::vector<unique_fd> ports(options.bricks);
+  std::vector<unique_fd> ports;  // held, so that each is given once
   bricks_.resize(options.bricks);
   for (size_t i = 0; i < options.bricks; i++) {
     Brick& brick = bricks_[i];
     brick.path = directory_ / ("brick" + std::to_string(i + 1));
-    brick.port = free_port(ports[i]);
+    Loopback bound = bind_loopback();
+    brick.port = bound.port;
+    ports.push_back(std::move(bound.socket));
     std::filesystem::create_directory(brick.path);
     if (i < options.disk_mib.size() && options.disk_mib[i] != 0) make_disk(brick.path, options.disk_mib[i]);
     dht::BrickEntry entry;

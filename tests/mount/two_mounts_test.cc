@@ -28,6 +28,13 @@ struct flock whole(short type) {
   return lock;
 }
 
+// The signal does nothing else.
+void let_end_waits(int signal) {
+  struct sigaction action{};
+  action.sa_handler = [](int) {};
+  ::sigaction(signal, &action, nullptr);
+}
+
 std::string read_all(const std::string& path) {
   std::ostringstream out;
   out << std::ifstream(path).rdbuf();
@@ -84,9 +91,7 @@ TEST_P(TwoMounts, WaitForLock_Signal_EndsWithEintr) {
   auto lock = whole(F_WRLCK);
   ASSERT_EQ(::fcntl(a, F_SETLK, &lock), 0);
   Child waiter([&] {
-    struct sigaction action{};
-    action.sa_handler = [](int) {};
-    ::sigaction(SIGUSR1, &action, nullptr);
+    let_end_waits(SIGUSR1);
     auto wanted = whole(F_WRLCK);
     return ::fcntl(b, F_SETLKW, &wanted) == 0 ? 1 : errno == EINTR ? 0 : 2;
   });
@@ -101,9 +106,7 @@ TEST_P(TwoMounts, WaitsForLock_SignalsAllTheTime_EachEndsWithEintr) {
   auto lock = whole(F_WRLCK);
   ASSERT_EQ(::fcntl(a, F_SETLK, &lock), 0);
   Child waiter([&] {
-    struct sigaction action{};
-    action.sa_handler = [](int) {};
-    ::sigaction(SIGALRM, &action, nullptr);
+    let_end_waits(SIGALRM);
     for (int i = 0; i < 100; i++) {
       auto wanted = whole(F_WRLCK);
       // Where the first signal comes before the wait, the next one ends it; where it is lost, none does, for the kernel asks once.

@@ -1,5 +1,3 @@
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <thread>
@@ -7,6 +5,7 @@
 #include "brick/base/unique_fd.h"
 #include "dht/volume_map.h"
 #include "mgmt/files.h"
+#include "tests/lib/loopback.h"
 #include "tests/lib/mgmt_nodes.h"
 
 // The verbs of voldctl beyond the life of a volume: their words, their JSON, their exit status.
@@ -249,20 +248,14 @@ TEST_F(MgmtVerbsTest, Events_FollowedOnOneNode_TellOfAll) {
 TEST_F(MgmtVerbsTest, Webhook_IsPostedEveryEventOnce) {
   ASSERT_NO_FATAL_FAILURE(add_nodes(2));
   join_all();
-  const unique_fd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in name{};
-  socklen_t size = sizeof name;
-  name.sin_family = AF_INET;
-  name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&name), size), 0);
-  ASSERT_EQ(::listen(listener.get(), 16), 0);
-  ::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&name), &size);
+  const Loopback listener = bind_loopback();
+  ASSERT_EQ(::listen(listener.socket.get(), 16), 0);
   std::vector<std::string> posts;
   std::thread server([&] {
     const timeval limit{40, 0};
-    ::setsockopt(listener.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    ::setsockopt(listener.socket.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     while (posts.size() < 2) {
-      const unique_fd client(::accept(listener.get(), nullptr, nullptr));
+      const unique_fd client(::accept(listener.socket.get(), nullptr, nullptr));
       if (!client) return;
       std::string request;
       char buffer[4096];
@@ -276,7 +269,7 @@ TEST_F(MgmtVerbsTest, Webhook_IsPostedEveryEventOnce) {
       posts.push_back(request);
     }
   });
-  const std::string url = "http://127.0.0.1:" + std::to_string(ntohs(name.sin_port)) + "/hook";
+  const std::string url = "http://127.0.0.1:" + std::to_string(listener.port) + "/hook";
   EXPECT_EQ(ctl(nodes_[1], {"webhook", "add", "ftp://x"}).code, 1);
   run(nodes_[1], {"webhook", "add", url});
   EXPECT_EQ(run(nodes_[0], {"webhook", "list"}), url + "\n");

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "brick/base/unique_fd.h"
+#include "tests/lib/loopback.h"
 
 namespace voldfs::mgmt {
 namespace {
@@ -58,17 +59,6 @@ bool eventually(Condition condition, std::chrono::seconds deadline = 20s) {
   return true;
 }
 
-uint16_t free_port() {
-  const unique_fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  EXPECT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
-  EXPECT_EQ(::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
-  return ntohs(address.sin_port);
-}
-
 class ConsensusFaultTest : public testing::Test {
  protected:
   ConsensusFaultTest() {
@@ -76,7 +66,7 @@ class ConsensusFaultTest : public testing::Test {
     top_ = ::mkdtemp(pattern.data());
     for (size_t i = 0; i < 3; ++i) {
       nodes_[i].voter = 11 + i;
-      nodes_[i].port = free_port();
+      nodes_[i].port = test::bind_loopback().port;
       fs::create_directories(log(i));
     }
   }

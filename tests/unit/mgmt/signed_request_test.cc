@@ -10,6 +10,7 @@
 #include "brick/base/unique_fd.h"
 #include "mgmt/http.h"
 #include "mgmt/secret.h"
+#include "tests/lib/loopback.h"
 
 namespace voldfs::mgmt {
 namespace {
@@ -78,24 +79,13 @@ std::string raw(uint16_t port, const std::string& request) {
   return answer;
 }
 
-uint16_t free_port() {
-  const unique_fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in name{};
-  name.sin_family = AF_INET;
-  name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof name;
-  EXPECT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&name), size), 0);
-  EXPECT_EQ(::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&name), &size), 0);
-  return ntohs(name.sin_port);
-}
-
 class SignedHttp : public testing::Test {
  protected:
   void SetUp() override {
     for (uint16_t* port : {&port_, &other_port_}) {
       auto& server = port == &port_ ? server_ : other_;
       for (int tries = 0; !server && tries < 20; ++tries) {  // another test may be faster
-        *port = free_port();
+        *port = test::bind_loopback().port;
         auto made = HttpServer::on_tcp("127.0.0.1", *port, [this] { return HttpServer::Credentials{key_, "token"}; }, [this](const HttpRequest& request) {
           signed_ += request.signed_;
           return HttpReply{200, "{\"answer\":" + request.body + "}", "application/json"};
@@ -159,22 +149,16 @@ TEST_F(SignedHttp, Captured_RepeatedChangedOrSentElsewhere_IsRefused) {
 }
 
 TEST_F(SignedHttp, Reply_OfWhoDoesNotKnowTheSecret_IsNoAnswer) {
-  const unique_fd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in name{};
-  socklen_t size = sizeof name;
-  name.sin_family = AF_INET;
-  name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&name), size), 0);
-  ASSERT_EQ(::listen(listener.get(), 4), 0);
-  ASSERT_EQ(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&name), &size), 0);
+  const test::Loopback listener = test::bind_loopback();
+  ASSERT_EQ(::listen(listener.socket.get(), 4), 0);
   std::thread impostor([&] {
-    const unique_fd client(::accept(listener.get(), nullptr, nullptr));
+    const unique_fd client(::accept(listener.socket.get(), nullptr, nullptr));
     char buffer[4096];
     EXPECT_GT(::recv(client.get(), buffer, sizeof buffer, 0), 0);
     const std::string answer = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\nX-Voldfs-Mac: " + std::string(64, '0') + "\r\nConnection: close\r\n\r\n{\"ok\":true}";
     ::send(client.get(), answer.data(), answer.size(), MSG_NOSIGNAL);
   });
-  const auto reply = http_call({"", "127.0.0.1", ntohs(name.sin_port), key_}, "GET", "/v1/local/ping", "", 5000);
+  const auto reply = http_call({"", "127.0.0.1", listener.port, key_}, "GET", "/v1/local/ping", "", 5000);
   impostor.join();
   EXPECT_FALSE(reply);
 }
