@@ -4,17 +4,14 @@
 #include <functional>
 #include <thread>
 
-#include "dht/housework.h"
-#include "dht/settle.h"
 #include "tests/lib/mount.h"
-#include "tests/lib/steps.h"
+#include "tests/lib/step_points.h"
 
 // Every operation of several steps, killed at each of them: the client, the brick that is asked, or both. What is seen then is the
 // old tree or the new one, never anything else; and nothing is wrong on the bricks.
 namespace voldfs::test {
 namespace {
 
-constexpr int kRequestsMax = 60;  // more than any operation here needs
 constexpr int kDeadlineMs = 60'000;
 
 enum class Death { kClient, kBrickBefore, kBrickAfter, kBoth };
@@ -31,54 +28,13 @@ std::string to_string(Death death) {
 
 using Point = std::tuple<size_t, Death>;
 
-class KillPointsFaultSlow : public testing::TestWithParam<Point> {
+class KillPointsFaultSlow : public testing::TestWithParam<Point>, protected StepPoints {
  protected:
-  // One run, with the death at this request. True: the operation needed no more requests.
-  bool run_once(int at) {
-    SCOPED_TRACE("request " + std::to_string(at));
-    const Steps operation = operations_of_steps()[std::get<0>(GetParam())];
-    TreeMount witness(cluster_);
-    witness.volume->impl().settle_after_ms = 0;
-    const StepNames names(cluster_, witness.root);
-    const Tree after = operation.prepare(cluster_, witness, names);
-    const Tree before = witness.tree();
-    Outcome outcome;
-    {
-      TreeMount victim(cluster_);
-      outcome = run_victim(victim, [&] { return operation.run(victim, names); }, at);
-      die_after(*victim.volume, 0);
-    }
-    check(witness, outcome, before, after);
-    EXPECT_EQ(code(dht::settle_all(witness.volume->impl(), kRoot)), 0);
-    check(witness, outcome, before, after);
-    cluster_.fail_operation(1, wire::Op::kCreate, 0);
-    if (!HasFailure()) witness.remove_all();
-    return outcome.requests <= at;
-  }
-
-  // What maintenance does beside each brick.
-  void park_orphans() {
-    const std::atomic<bool> stop = false;
-    const auto volume = cluster_.mount();
-    for (uint16_t ordinal = 1; ordinal <= cluster_.count(); ++ordinal) {
-      dht::Housework housework(volume->impl(), ordinal, stop);
-      auto orphans = housework.find_orphans();
-      ASSERT_EQ(code(orphans), 0);
-      EXPECT_EQ(code(housework.park_orphans(*orphans)), 0);
-    }
-  }
-
-  Cluster cluster_{Cluster::Options{.bricks = 3, .grace_ms = 200, .down_timeout_ms = 60'000}};
-
- private:
-  struct Outcome {
-    int result = 0;
-    int requests = 0;
-  };
+  KillPointsFaultSlow() : StepPoints({.bricks = 3, .grace_ms = 200, .down_timeout_ms = 60'000}) {}
 
   // The operation, with the death at its request number `at`. Bricks are killed by this thread, at a request of which the
   // victim's waits for the end.
-  Outcome run_victim(TreeMount& victim, const std::function<int()>& run, int at) {
+  Outcome run_victim(TreeMount& victim, TreeMount&, const std::function<int()>& run, int at) override {
     const Death death = std::get<1>(GetParam());
     std::atomic<int> requests = 0;
     std::atomic<uint16_t> asked = 0;  // the brick that gets request number `at`
@@ -119,7 +75,9 @@ class KillPointsFaultSlow : public testing::TestWithParam<Point> {
     return {result, requests};
   }
 
-  void check(TreeMount& witness, const Outcome& outcome, const Tree& before, const Tree& after) {
+  void end_victim(TreeMount& victim, const Outcome&, const Tree&, const Tree&) override { die_after(*victim.volume, 0); }
+
+  void check(TreeMount& witness, const Outcome& outcome, const Tree& before, const Tree& after) override {
     const Death death = std::get<1>(GetParam());
     const Tree found = witness.tree();
     const bool client_lives = death == Death::kBrickBefore || death == Death::kBrickAfter;
@@ -134,11 +92,7 @@ class KillPointsFaultSlow : public testing::TestWithParam<Point> {
   }
 };
 
-TEST_P(KillPointsFaultSlow, AtEachRequest_OldOrNew) {
-  for (int at = 0; !run_once(at) && !HasFailure(); ++at) ASSERT_LT(at, kRequestsMax) << "the operation never ended";
-  park_orphans();
-  EXPECT_EQ(cluster_.check(), "");
-}
+TEST_P(KillPointsFaultSlow, AtEachRequest_OldOrNew) { run_all(operations_of_steps()[std::get<0>(GetParam())]); }
 
 INSTANTIATE_TEST_SUITE_P(
     Every, KillPointsFaultSlow,

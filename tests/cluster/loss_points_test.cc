@@ -4,10 +4,9 @@
 #include <functional>
 #include <thread>
 
-#include "dht/housework.h"
 #include "dht/settle.h"
 #include "tests/lib/mount.h"
-#include "tests/lib/steps.h"
+#include "tests/lib/step_points.h"
 
 // Every operation of several steps, while at each of them the client's connection is lost, or its session ends: because it was
 // stopped, or cut off, for longer than a lease. A connection that is lost changes no result. Of a session that has ended some answers
@@ -15,7 +14,6 @@
 namespace voldfs::test {
 namespace {
 
-constexpr int kRequestsMax = 60;  // more than any operation here needs
 constexpr int kDeadlineMs = 60'000;
 
 enum class Loss {
@@ -41,57 +39,12 @@ std::string to_string(Loss loss) {
 
 using Point = std::tuple<size_t, Loss>;
 
-class LossPointsFault : public testing::TestWithParam<Point> {
+class LossPointsFault : public testing::TestWithParam<Point>, protected StepPoints {
  protected:
-  // One run, with the loss at this request. True: the operation needed no more requests.
-  bool run_once(int at) {
-    SCOPED_TRACE("request " + std::to_string(at));
-    const Steps operation = operations_of_steps()[std::get<0>(GetParam())];
-    TreeMount witness(cluster_);
-    witness.volume->impl().settle_after_ms = 0;
-    const StepNames names(cluster_, witness.root);
-    const Tree after = operation.prepare(cluster_, witness, names);
-    const Tree before = witness.tree();
-    Outcome outcome;
-    {
-      TreeMount victim(cluster_);
-      outcome = run_victim(victim, witness, [&] { return operation.run(victim, names); }, at);
-      check(victim, outcome, before, after);
-    }
-    check(witness, outcome, before, after);
-    EXPECT_EQ(code(dht::settle_all(witness.volume->impl(), kRoot)), 0);
-    check(witness, outcome, before, after);
-    cluster_.fail_operation(1, wire::Op::kCreate, 0);
-    if (!HasFailure()) witness.remove_all();
-    return outcome.requests <= at;
-  }
-
-  void run_all() {
-    for (int at = 0; !run_once(at) && !HasFailure(); ++at) ASSERT_LT(at, kRequestsMax) << "the operation never ended";
-    park_orphans();
-    EXPECT_EQ(cluster_.check(), "");
-  }
-
-  // What maintenance does beside each brick.
-  void park_orphans() {
-    const std::atomic<bool> stop = false;
-    const auto volume = cluster_.mount();
-    for (uint16_t ordinal = 1; ordinal <= cluster_.count(); ++ordinal) {
-      dht::Housework housework(volume->impl(), ordinal, stop);
-      auto orphans = housework.find_orphans();
-      ASSERT_EQ(code(orphans), 0);
-      EXPECT_EQ(code(housework.park_orphans(*orphans)), 0);
-    }
-  }
+  LossPointsFault() : StepPoints({.bricks = 3, .down_timeout_ms = 60'000}) {}
+  void run_all() { StepPoints::run_all(operations_of_steps()[std::get<0>(GetParam())]); }
 
  private:
-  Cluster cluster_{Cluster::Options{.bricks = 3, .down_timeout_ms = 60'000}};
-
-  struct Outcome {
-    int result = 0;
-    int requests = 0;
-  };
-
   static bool is_late(Loss loss) { return loss == Loss::kLateBefore || loss == Loss::kLateAfter; }
   static bool is_before(Loss loss) { return loss == Loss::kSessionBefore || loss == Loss::kLateBefore; }
   static bool is_of_connection(Loss loss) { return loss == Loss::kConnectionBefore || loss == Loss::kConnectionAfter; }
@@ -105,7 +58,7 @@ class LossPointsFault : public testing::TestWithParam<Point> {
   }
 
   // The operation, with the loss at its request number `at`.
-  Outcome run_victim(TreeMount& victim, TreeMount& witness, const std::function<int()>& run, int at) {
+  Outcome run_victim(TreeMount& victim, TreeMount& witness, const std::function<int()>& run, int at) override {
     const Loss loss = std::get<1>(GetParam());
     int requests = 0;                 // the operation's thread's
     std::atomic<uint16_t> asked = 0;  // the brick that gets request number `at`
@@ -146,7 +99,11 @@ class LossPointsFault : public testing::TestWithParam<Point> {
     return {result, requests};
   }
 
-  void check(TreeMount& mount, const Outcome& outcome, const Tree& before, const Tree& after) {
+  void end_victim(TreeMount& victim, const Outcome& outcome, const Tree& before, const Tree& after) override {
+    check(victim, outcome, before, after);
+  }
+
+  void check(TreeMount& mount, const Outcome& outcome, const Tree& before, const Tree& after) override {
     const Tree found = mount.tree();
     if (is_of_connection(std::get<1>(GetParam()))) {
       EXPECT_EQ(outcome.result, 0);
