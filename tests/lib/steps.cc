@@ -108,6 +108,14 @@ dht::NodePtr full_directory(Cluster& cluster, TreeMount& mount, const std::strin
   return dir;
 }
 
+// On all bricks, with nothing in it.
+void emptied_directory(Cluster& cluster, TreeMount& mount, const std::string& name) {
+  Tree inside;
+  const dht::NodePtr dir = full_directory(cluster, mount, name, inside, name);
+  for (uint16_t ordinal = 1; ordinal <= cluster.count(); ++ordinal)
+    EXPECT_EQ(code(mount.volume->unlink(dir, cluster.name_at(ordinal, dir), kRoot)), 0);
+}
+
 }  // namespace
 
 std::vector<Steps> operations_of_steps() {
@@ -201,10 +209,7 @@ std::vector<Steps> operations_of_steps() {
        [](M m, N n) { return code(m.volume->mkdir(m.root, n.a, 0755, kRoot)); }},
       {"Rmdir",
        [](Cluster& c, M m, N n) {
-         Tree inside;
-         const dht::NodePtr dir = full_directory(c, m, n.a, inside, n.a);
-         for (uint16_t ordinal = 1; ordinal <= c.count(); ++ordinal)
-           EXPECT_EQ(code(m.volume->unlink(dir, c.name_at(ordinal, dir), kRoot)), 0);
+         emptied_directory(c, m, n.a);
          return Tree{};
        },
        [](M m, N n) { return code(m.volume->rmdir(m.root, n.a, kRoot)); }},
@@ -225,20 +230,15 @@ std::vector<Steps> operations_of_steps() {
        [](M m, N n) { return m.rename(n.a, n.b); }},
       {"RenameDirectoryReplacesHere",
        [](Cluster& c, M m, N n) {
-         Tree tree, inside;
+         Tree tree;
          full_directory(c, m, n.a, tree, n.a2);
-         const dht::NodePtr old = full_directory(c, m, n.a2, inside, n.a2);
-         for (uint16_t ordinal = 1; ordinal <= c.count(); ++ordinal)
-           EXPECT_EQ(code(m.volume->unlink(old, c.name_at(ordinal, old), kRoot)), 0);
+         emptied_directory(c, m, n.a2);
          return tree;
        },
        [](M m, N n) { return m.rename(n.a, n.a2); }},
       {"RmdirOfAStub",
        [](Cluster& c, M m, N n) {
-         Tree inside;
-         const dht::NodePtr dir = full_directory(c, m, n.a, inside, n.a);
-         for (uint16_t ordinal = 1; ordinal <= c.count(); ++ordinal)
-           EXPECT_EQ(code(m.volume->unlink(dir, c.name_at(ordinal, dir), kRoot)), 0);
+         emptied_directory(c, m, n.a);
          EXPECT_EQ(m.rename(n.a, n.b), 0);
          return Tree{};
        },

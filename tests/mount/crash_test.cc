@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <random>
 #include <thread>
 
@@ -47,6 +48,8 @@ class CrashFault : public testing::Test {
     until_ = std::chrono::steady_clock::now() + std::chrono::seconds(environment("VOLDFS_CRASH_SECONDS", seconds));
   }
 
+  // Two mounts at work, while one fault after the other happens, until the time is over.
+  void work_under(MountedVolume& volume, const std::vector<fs::path>& mounts, const std::function<void()>& fault, bool may_have_orphans = false);
   void kill_bricks();
   void stop_and_cut_off();
   void kill_client();
@@ -77,10 +80,9 @@ class CrashFault : public testing::Test {
   }
 
   // Workers at work until `stop`, or until their mount is gone.
-  std::vector<std::thread> set_to_work(const std::atomic<bool>& stop, bool with_shared) {
+  std::vector<std::thread> set_to_work(const std::atomic<bool>& stop) {
     std::vector<std::thread> threads;
     for (auto& worker : workers_) threads.push_back(repeat(worker.get(), stop));
-    if (!with_shared) return threads;
     for (auto& shared : shared_) threads.push_back(repeat(shared.get(), stop));
     return threads;
   }
@@ -114,14 +116,24 @@ class CrashFault : public testing::Test {
   std::vector<std::unique_ptr<CrashShared>> shared_;
 };
 
+void CrashFault::work_under(MountedVolume& volume, const std::vector<fs::path>& mounts, const std::function<void()>& fault, bool may_have_orphans) {
+  std::atomic<bool> stop = false;
+  auto threads = set_to_work(stop);
+  int faults = 0;
+  for (; !time_is_over(); faults++) fault();
+  stop = true;
+  for (auto& thread : threads) thread.join();
+  RecordProperty("faults", faults);
+  ASSERT_NO_FATAL_FAILURE(check_results(volume, mounts[0]));
+  for (size_t i = 0; i < mounts.size(); i++) volume.unmount(i);
+  check_bricks(volume, may_have_orphans);
+}
+
 void CrashFault::kill_bricks() {
   MountedVolume volume;
   const std::vector<fs::path> mounts{volume.mount(kMountOptions[0]), volume.mount(kMountOptions[1])};
   make_workers(mounts);
-  std::atomic<bool> stop = false;
-  auto threads = set_to_work(stop, true);
-  int kills = 0;
-  while (!time_is_over()) {
+  work_under(volume, mounts, [&] {
     const bool both = random(8) == 0;
     const size_t brick = random(2);
     pause(400);
@@ -130,14 +142,7 @@ void CrashFault::kill_bricks() {
     pause(100);
     volume.start_brick(brick);
     if (both) volume.start_brick(1 - brick);
-    kills++;
-  }
-  stop = true;
-  for (auto& thread : threads) thread.join();
-  RecordProperty("kills", kills);
-  ASSERT_NO_FATAL_FAILURE(check_results(volume, mounts[0]));
-  for (size_t i = 0; i < mounts.size(); i++) volume.unmount(i);
-  check_bricks(volume);
+  });
 }
 
 // Processes that are stopped for a while, and connections that the network loses.
@@ -145,29 +150,17 @@ void CrashFault::stop_and_cut_off() {
   MountedVolume volume;
   const std::vector<fs::path> mounts{volume.mount(kMountOptions[0]), volume.mount(kMountOptions[1])};
   make_workers(mounts);
-  std::atomic<bool> stop = false;
-  auto threads = set_to_work(stop, true);
-  int faults = 0;
-  for (; !time_is_over(); faults++) {
+  work_under(volume, mounts, [&] {
     pause(300);
     const uint64_t kind = random(6);
-    if (kind < 4) {
-      volume.cut_connections(random(2));
-      continue;
-    }
+    if (kind < 4) return volume.cut_connections(random(2));
     const size_t which = random(2);
     const pid_t pid = kind == 4 ? volume.brick(which).pid() : volume.client(which).pid();
     if (random(2) == 0) volume.cut_connections(random(2));  // not while one is stopped, for it runs a program: the exec closes files
     ::kill(pid, SIGSTOP);
     pause(kStopMsMax);
     ::kill(pid, SIGCONT);
-  }
-  stop = true;
-  for (auto& thread : threads) thread.join();
-  RecordProperty("faults", faults);
-  ASSERT_NO_FATAL_FAILURE(check_results(volume, mounts[0]));
-  for (size_t i = 0; i < mounts.size(); i++) volume.unmount(i);
-  check_bricks(volume);
+  });
 }
 
 // Clients and bricks that are stopped for longer than a lease. What they had under way may answer EIO, and has happened or not; no
@@ -178,23 +171,15 @@ void CrashFault::stop_beyond_leases() {
   make_workers(mounts);
   shared_.clear();  // a lock ends with its session
   for (auto& worker : workers_) worker->answers_may_be_lost();
-  std::atomic<bool> stop = false;
-  auto threads = set_to_work(stop, false);
-  int stops = 0;
-  for (; !time_is_over(); stops++) {
+  const auto fault = [&] {
     pause(300);
     const size_t which = random(2);
     const pid_t pid = random(4) == 0 ? volume.brick(which).pid() : volume.client(which).pid();
     ::kill(pid, SIGSTOP);
     pause(2 * kShortLeaseMs);
     ::kill(pid, SIGCONT);
-  }
-  stop = true;
-  for (auto& thread : threads) thread.join();
-  RecordProperty("stops", stops);
-  ASSERT_NO_FATAL_FAILURE(check_results(volume, mounts[0]));
-  for (size_t i = 0; i < mounts.size(); i++) volume.unmount(i);
-  check_bricks(volume, true);
+  };
+  work_under(volume, mounts, fault, true);
 }
 
 void CrashFault::kill_client() {
@@ -205,7 +190,7 @@ void CrashFault::kill_client() {
   int kills = 0;
   while (!time_is_over()) {
     std::atomic<bool> stop = false;
-    auto threads = set_to_work(stop, false);
+    auto threads = set_to_work(stop);
     pause(500);
     const size_t brick = random(2);
     const bool brick_too = random(3) == 0;
