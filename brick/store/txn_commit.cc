@@ -19,8 +19,6 @@
 namespace voldfs::store {
 namespace {
 
-constexpr int kTargetTries = 100;  // a new name that leads to another directory each time it is looked at
-
 bool is_directory(const wire::EntryBody& entry) { return entry.type == wire::ObjectType::kDirectory; }
 bool is_object(const wire::EntryBody& entry) { return entry.kind == wire::EntryKind::kObject; }
 
