@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 
 #include "dht/dirent_view.h"
+#include "dht/volume_remove.h"
 
 namespace voldfs::dht {
 
@@ -52,6 +53,21 @@ bool may_be_name(const Part& part, SearchFor what, const NodePtr& dir) {
   return what == SearchFor::kLost && (part.body.dir.role & wire::kRoleHome) && part.body.dir.parent == dir->id();
 }
 
+// Somebody may have removed it since it was found, name and all. No stub of it may stay, whoever made that: it would lead to nothing.
+Result<void> take_back_if_gone(Volume::Impl& volume, const NodePtr& dir, std::string_view name, uint16_t brick, const wire::ObjectRef& object,
+                               const Caller& caller) {
+  auto there = volume.call(brick, wire::Request(wire::Op::kGetattr, wire::ObjectBody{object, 0, 0}), caller);
+  const auto entry = there ? there->body<wire::EntryBody>() : fail(there.error());
+  if (entry && entry->attr.nlink > 0) return {};
+  if (!entry && entry.error().code != wire::kStaleHandle) return fail(entry.error());
+  auto gone = volume.call_name(
+      dir, name, IfAbsent::kNoEntry,
+      [&](const wire::DirRef& ref) { return wire::Request(wire::Op::kUnlink, wire::UnlinkBody{ref, object.id, kUnlinkStub, 0, {}}, name); },
+      caller);
+  const bool done = gone || gone.error().code == ENOENT || gone.error().code == wire::kOtherId || gone.error().code == wire::kLeaving;
+  return done ? Result<void>{} : fail(gone.error());
+}
+
 Result<void> leave_stub(Volume::Impl& volume, const NodePtr& dir, std::string_view name, const Part& part,
                         const Caller& caller) {
   wire::Link link{};
@@ -64,8 +80,9 @@ Result<void> leave_stub(Volume::Impl& volume, const NodePtr& dir, std::string_vi
       dir, name, IfAbsent::kMaterialize,
       [&](const wire::DirRef& ref) { return wire::Request(wire::Op::kStubMake, wire::StubBody{ref, link}, name); },
       caller);
-  if (made || made.error().code == EEXIST || made.error().code == wire::kLeaving) return {};  // another was faster: ask again
-  return fail(made.error());
+  if (!made && (made.error().code == EEXIST || made.error().code == wire::kLeaving)) return {};  // another was faster: ask again
+  if (!made) return fail(made.error());
+  return is_directory(part) ? Result<void>{} : take_back_if_gone(volume, dir, name, part.ordinal, part.body.object, caller);
 }
 
 // --- A directory's parts ------------------------------------------------------------------------------------

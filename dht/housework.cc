@@ -167,7 +167,7 @@ Result<size_t> Housework::park_orphans(const std::vector<Orphan>& orphans) {
       spdlog::info("copy_removed dir={} error={} why=\"its home does not have it\"", orphan.object.hex(), gone ? 0 : gone.error().code);
       continue;
     }
-    const wire::UnlinkBody body{{orphan.dir, 0, UINT32_MAX, 0}, orphan.object, 0, 0};
+    const wire::UnlinkBody body{{orphan.dir, 0, UINT32_MAX, 0}, orphan.object, 0, 0, {}};
     auto done = volume_.call(own_, wire::Request(wire::Op::kPark, body, orphan.name), caller_);
     if (done) ++parked;
     spdlog::warn("parked dir={} name=\"{}\" object={} error={} why=\"no name leads to it\"", orphan.dir.hex(), orphan.name,
@@ -204,7 +204,7 @@ Result<bool> Housework::scrub() {
     if (!nowhere) return fail(nowhere.error());
     if (!*nowhere) return {};
     spdlog::warn("parked dir={} name=\"{}\" object={} why=\"a stub that leads to nothing\"", dir->id().hex(), name, entry.id.hex());
-    const wire::UnlinkBody body{{dir->id(), 0, UINT32_MAX, 0}, entry.id, 0, 0};
+    const wire::UnlinkBody body{{dir->id(), 0, UINT32_MAX, 0}, entry.id, 0, 0, {}};
     auto parked = volume_.call(own_, wire::Request(wire::Op::kPark, body, name), caller_);
     return parked || is_gone(parked.error()) || parked.error().code == wire::kOtherId ? Result<void>{} : fail(parked.error());
   });

@@ -211,7 +211,7 @@ void Volume::Impl::move_copies(const NodePtr& dir, const NodePtr& to, std::strin
 Result<void> Volume::Impl::park(uint16_t ordinal, const NodePtr& dir, std::string_view name, const Id& expected,
                                 const Caller& caller) {
   spdlog::warn("parked brick={} dir={} name=\"{}\" why=\"no name leads to it\"", ordinal, dir->id().hex(), name);
-  const wire::UnlinkBody body{{dir->id(), 0, UINT32_MAX, 0}, expected, 0, 0};
+  const wire::UnlinkBody body{{dir->id(), 0, UINT32_MAX, 0}, expected, 0, 0, {}};
   auto reply = call(ordinal, wire::Request(wire::Op::kPark, body, name), caller);
   if (!reply && reply.error().code != ENOENT) return fail(reply.error());
   return {};

@@ -1,7 +1,5 @@
 #include "dht/settle.h"
 
-#include <linux/fs.h>
-
 #include <chrono>
 #include <cstring>
 #include <utility>
@@ -107,7 +105,7 @@ Result<void> remove_replaced(Volume::Impl& volume, const Txn& txn, const NodePtr
   }
   const uint16_t brick = volume.ordinal_of(replaced.brick);
   if (brick == txn.authority) return {};
-  auto gone = remove_object(volume, brick, to, txn.new_name, {replaced.object, replaced.handle}, caller);
+  auto gone = remove_object(volume, brick, to, txn.new_name, {replaced.object, replaced.handle}, caller, txn.record.txn);
   return gone || is_done_already(gone.error()) ? Result<void>{} : gone;
 }
 
@@ -193,16 +191,10 @@ Result<void> settle_exchanged(Volume::Impl& volume, const Txn& txn, const NodePt
   return done ? Result<void>{} : fail(done.error());
 }
 
-// Both objects lie on one brick that is the authority of neither name, each at the other's new path.
-Result<void> swap_paths(Volume::Impl& volume, const Txn& txn, const Caller& caller) {
-  wire::RenameBody body{};
-  body.from = {txn.record.from.dir, 0, 0, 0};
-  body.to = {txn.record.to.dir, 0, 0, 0};
-  body.expected = txn.record.object.object;
-  body.expected_target = txn.record.replaced.object;
-  body.flags = RENAME_EXCHANGE;
-  return done_or(volume.call(volume.ordinal_of(txn.record.object.brick),
-                             wire::Request(wire::Op::kRename, body, txn.old_name, txn.new_name), caller));
+// Both files lie on one brick that is the authority of neither name, each at the other's new path: this one waits in .voldfs/parked.
+Result<void> step_aside(Volume::Impl& volume, const Txn& txn, const Caller& caller) {
+  const wire::UnlinkBody body{{txn.record.to.dir, 0, UINT32_MAX, 0}, txn.record.replaced.object, kParkLedTo, 0, {}};
+  return done_or(volume.call(volume.ordinal_of(txn.record.object.brick), wire::Request(wire::Op::kPark, body, txn.new_name), caller));
 }
 
 Result<void> settle_both(Volume::Impl& volume, const Txn& txn, const Txn& other, const NodePtr& from, const NodePtr& to,
@@ -213,7 +205,11 @@ Result<void> settle_both(Volume::Impl& volume, const Txn& txn, const Txn& other,
   auto second = settle_exchanged(volume, other, from, caller, false);
   if (blocked(first) && !blocked(second)) first = settle_exchanged(volume, txn, to, caller, true);
   else if (blocked(second) && !blocked(first)) second = settle_exchanged(volume, other, from, caller, true);
-  else if (blocked(first) && blocked(second)) return swap_paths(volume, txn, caller);
+  else if (blocked(first) && blocked(second)) {
+    if (auto free = step_aside(volume, txn, caller); !free) return free;
+    first = settle_exchanged(volume, txn, to, caller, false);
+    second = settle_exchanged(volume, other, from, caller, false);
+  }
   if (other_than_done(first)) return first;
   if (other_than_done(second)) return second;
   return {};
@@ -303,7 +299,8 @@ Result<void> abort_prepared(Volume::Impl& volume, const Txn& txn, const Caller& 
   const bool made_name = txn.record.kind == wire::TxnKind::kLink || txn.record.kind == wire::TxnKind::kPlace;
   if (made_name) {
     // The object's new name on its own brick, which no stub leads to.
-    const wire::UnlinkBody body{{txn.record.to.dir, 0, 0, 0}, txn.record.object.object, kUnlinkOffHash, 0};
+    const wire::UnlinkBody body{{txn.record.to.dir, 0, 0, 0}, txn.record.object.object, kUnlinkOffHash, 0,
+                                txn.record.kind == wire::TxnKind::kLink ? txn.record.txn : Id{}};  // one that was made has no name but this
     const uint16_t brick = volume.ordinal_of(txn.record.object.brick);
     if (auto done = done_or(volume.call(brick, wire::Request(wire::Op::kUnlink, body, txn.new_name), caller)); !done)
       return done;

@@ -98,9 +98,10 @@ Result<void> Transaction::commit() {
   }
   if (committed.error().code == wire::kTxnUnknown) {
     // Its driver was thought dead, and somebody has cleaned up: behind an abort, for nobody else commits; or behind our commit.
-    stage_ = Stage::kEnded;
+    stage_ = is_lost ? Stage::kEnded : Stage::kPrepared;
     return fail(is_lost ? wire::kUnsettled : wire::kTxnDecided);
   }
+  if (committed.error().code == wire::kTxnDecided) stage_ = Stage::kPrepared;  // aborted: no commit will ever be
   if (is_unknown(committed.error())) stage_ = Stage::kEnded;  // the brick alone knows; who meets the names settles it
   return fail(committed.error());
 }

@@ -10,8 +10,8 @@ constexpr int kLinkTriesMax = 16;
 constexpr uint32_t kLinkOffHash = 1;  // LinkBody::flags
 
 wire::Request link_request(const wire::DirRef& dir, std::string_view name, const wire::ObjectRef& object,
-                           uint32_t flags) {
-  return wire::Request(wire::Op::kLink, wire::LinkBody{dir, object, flags, 0}, name);
+                           uint32_t flags, const Id& txn) {
+  return wire::Request(wire::Op::kLink, wire::LinkBody{dir, object, flags, 0, txn}, name);
 }
 
 // The name's authority is the object's brick: one request.
@@ -19,7 +19,7 @@ Result<wire::Reply> link_here(Volume::Impl& volume, const NodePtr& node, const N
                               const Caller& caller) {
   return volume.call_name(
       dir, name, IfAbsent::kMaterialize,
-      [&](const wire::DirRef& ref) { return link_request(ref, name, volume.object_ref(node), 0); }, caller);
+      [&](const wire::DirRef& ref) { return link_request(ref, name, volume.object_ref(node), 0, {}); }, caller);
 }
 
 // The name's authority is another brick: a stub there, and the name on the object's brick, which is noted first so that
@@ -39,7 +39,7 @@ Result<wire::Reply> link_across(Volume::Impl& volume, const NodePtr& node, const
   Transaction txn(volume, wire::TxnKind::kLink, dir, name, object, caller);
   if (auto prepared = txn.prepare(); !prepared) return fail(prepared.error());
   const auto make = [&](const wire::DirRef& ref) {
-    return link_request(ref, name, volume.object_ref(node), kLinkOffHash);
+    return link_request(ref, name, volume.object_ref(node), kLinkOffHash, txn.id());
   };
   auto linked = volume.call_dir(place.brick, dir, IfAbsent::kMaterialize, make, caller);
   if (!linked && linked.error().code == EEXIST) {  // no stub led to it

@@ -7,19 +7,19 @@
 namespace voldfs::dht {
 
 Result<void> remove_object(Volume::Impl& volume, uint16_t brick, const NodePtr& dir, std::string_view name,
-                           const wire::ObjectRef& object, const Caller& caller) {
-  const auto remove = [&] {
+                           const wire::ObjectRef& object, const Caller& caller, const Id& txn) {
+  const auto remove = [&](const Id& once_for) {
     return volume.call_dir(
         brick, dir, IfAbsent::kNoEntry,
         [&](const wire::DirRef& ref) {
-          return wire::Request(wire::Op::kUnlink, wire::UnlinkBody{ref, object.id, kUnlinkOffHash, 0}, name);
+          return wire::Request(wire::Op::kUnlink, wire::UnlinkBody{ref, object.id, kUnlinkOffHash, 0, once_for}, name);
         },
         caller);
   };
   const auto is_elsewhere = [](const Error& error) {
     return error.code == ENOENT || error.code == wire::kOtherId || error.code == wire::kDirAbsent;
   };
-  auto gone = remove();
+  auto gone = remove(txn);
   if (gone || !is_elsewhere(gone.error())) return gone ? Result<void>{} : fail(gone.error());
   // Or it waits in .voldfs/parked for its place, in which something else lay.
   wire::SettleBody body{};
@@ -28,7 +28,7 @@ Result<void> remove_object(Volume::Impl& volume, uint16_t brick, const NodePtr& 
   auto settled = volume.call_dir(
       brick, dir, IfAbsent::kNoEntry, [&](const wire::DirRef&) { return wire::Request(wire::Op::kSettle, body, "", name); }, caller);
   if (!settled) return {};
-  gone = remove();
+  gone = remove({});
   return gone || is_elsewhere(gone.error()) ? Result<void>{} : fail(gone.error());
 }
 
@@ -38,7 +38,7 @@ constexpr int kChangedStubsMax = 8;  // names that lead elsewhere at each try
 
 wire::Request unlink_request(const wire::DirRef& dir, std::string_view name, const Id& expected, uint32_t flags,
                              std::span<const uint32_t> closed = {}) {
-  return wire::Request(wire::Op::kUnlink, wire::UnlinkBody{dir, expected, flags, 0}, name, {}, std::as_bytes(closed));
+  return wire::Request(wire::Op::kUnlink, wire::UnlinkBody{dir, expected, flags, 0, {}}, name, {}, std::as_bytes(closed));
 }
 
 // The name's authority, as a rule the file's brick, hears first of opens that have ended: it would keep a file that is open.

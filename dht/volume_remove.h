@@ -9,9 +9,12 @@ namespace voldfs::dht {
 inline constexpr uint32_t kUnlinkStub = 1;     // also a stub
 inline constexpr uint32_t kUnlinkOffHash = 2;  // an object's own path, after the stub that led to it has gone
 
+inline constexpr uint32_t kParkLedTo = 1;      // of kPark: it waits for its place
+
 // What a stub has led to goes, after the stub: from the path of its name on its brick. That it is gone already is success.
+// `txn`: behind which this cleans up, once; kTxnUnknown: that has been done.
 Result<void> remove_object(Volume::Impl& volume, uint16_t brick, const NodePtr& dir, std::string_view name,
-                           const wire::ObjectRef& object, const Caller& caller);
+                           const wire::ObjectRef& object, const Caller& caller, const Id& txn = {});
 
 // Home stops the directory's growth, and all of its set find that it is empty. From here on nothing can be added to it.
 // ENOTEMPTY: cancelled again, everywhere. EBUSY: somebody else removes it. `name` in `parent` leads to it.

@@ -117,7 +117,7 @@ Result<void> remove_once(Volume::Impl& volume, const NodePtr& dir, std::string_v
     auto gone = volume.call_name(dir, name, IfAbsent::kNoEntry,
                                  [&](const wire::DirRef& ref) {
                                    return wire::Request(wire::Op::kUnlink,
-                                                        wire::UnlinkBody{ref, victim->id(), kUnlinkStub, 0}, name);
+                                                        wire::UnlinkBody{ref, victim->id(), kUnlinkStub, 0, {}}, name);
                                  },
                                  caller);
     if (!gone) {

@@ -133,7 +133,7 @@ Result<void> op_stub_make(Call& call) {
   auto dir = enter(call, body->dir);
   if (!dir) return fail(dir.error());
   wire::EntryBody met{};
-  auto entry = store::make_stub(call.store, *dir, std::string(call.request.name), body->link, met);
+  auto entry = store::make_stub(call.store, *dir, std::string(call.request.name), body->link, note_change(call, body->dir.id, {}, 0), met);
   if (!entry) return refuse(call, entry.error(), met);
   call.reply.set_body(*entry);
   return {};

@@ -186,7 +186,7 @@ Result<void> op_park(Call& call) {
   auto dir = enter(call, body->dir, true);
   if (!dir) return fail(dir.error());
   wire::EntryBody met{};
-  auto parked = store::park_name(call.store, *dir, std::string(call.request.name), body->expected,
+  auto parked = store::park_name(call.store, *dir, std::string(call.request.name), *body,
                                  note_change(call, body->dir.id, {}, 0), met);
   if (!parked) return refuse(call, parked.error(), met);
   return {};

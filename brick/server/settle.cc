@@ -186,6 +186,15 @@ Settled settle_link(store::Store& store, const Intent& intent, wire::ReplyBuilde
   return happened(reply, *entry);
 }
 
+Settled settle_stub(store::Store& store, const Intent& intent, wire::ReplyBuilder& reply) {
+  auto dir = store.directories().find(intent.dir);
+  if (!dir) return is_gone(dir.error()) ? Settled::kDidNot : unknown(intent, dir.error());
+  auto entry = store::read_entry(store, **dir, first_name(intent));
+  if (!entry && entry.error().code != ENOENT) return unknown(intent, entry.error());
+  if (!entry || entry->kind != wire::EntryKind::kStub || entry->object.id != intent.object) return Settled::kDidNot;
+  return happened(reply, *entry);
+}
+
 Settled settle_commit(store::Store& store, const Intent& intent, wire::ReplyBuilder& reply) {
   auto txn = store::complete_commit(store, intent.object);
   if (!txn) return unknown(intent, txn.error());  // its record goes after the commit has been answered
@@ -252,6 +261,7 @@ Settled settle_intent(store::Store& store, uint64_t session_id, const Intent& in
     case Op::kSetxattr:
     case Op::kRemovexattr: return settle_xattr(store, intent, reply);
     case Op::kTxnCommit: return settle_commit(store, intent, reply);
+    case Op::kStubMake: return settle_stub(store, intent, reply);
     // Repeated, they do what is left to be done; but what they count is counted now.
     case Op::kTxnLeave:
     case Op::kDirUpdate:

@@ -107,7 +107,7 @@ Result<wire::EntryBody> set_epoch(Store& store, const wire::DirRef& ref) {
 }
 
 Result<wire::EntryBody> make_stub(Store& store, const DirectoryPtr& dir, const std::string& name, const wire::Link& link,
-                                  wire::EntryBody& met) {
+                                  const ChangeNote& note, wire::EntryBody& met) {
   if (auto named = check_new_name(*dir, name); !named) return fail(named.error());
   if (link.brick.is_none() || link.object.is_none() || link.type == wire::ObjectType::kNone) return fail(EINVAL);
   EntriesGuard entries{{dir, true}};
@@ -126,6 +126,7 @@ Result<wire::EntryBody> make_stub(Store& store, const DirectoryPtr& dir, const s
   stored.txn = {};
   Result<void> put;
   KeepTimes times(dir->fd());
+  note.begin({.object = link.object, .counts = link.type == wire::ObjectType::kDirectory});
   if (fchmod(fd.get(), kStubMode) != 0) put = fail_errno();
   if (put) put = set_xattr(fd.get(), kXattrLink, encode_link(stored));
   if (put && renameat2(store.tmp(), built.c_str(), dir->fd(), name.c_str(), RENAME_NOREPLACE) != 0) put = fail_errno();
@@ -136,7 +137,9 @@ Result<wire::EntryBody> make_stub(Store& store, const DirectoryPtr& dir, const s
   if (link.type == wire::ObjectType::kDirectory) {
     if (auto counted = dir->count_subdirectory(+1); !counted) return fail(counted.error());
   }
-  return read_entry(store, *dir, name);
+  auto entry = read_entry(store, *dir, name);
+  if (entry) note.done_with(*entry);
+  return entry;
 }
 
 }  // namespace voldfs::store

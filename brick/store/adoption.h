@@ -21,6 +21,6 @@ Result<wire::EntryBody> set_epoch(Store& store, const wire::DirRef& ref);
 
 // Puts a stub where no name is, to an object that was there before it (kStubMake). EEXIST with `met`, unless that is the same stub.
 Result<wire::EntryBody> make_stub(Store& store, const DirectoryPtr& dir, const std::string& name, const wire::Link& link,
-                                  wire::EntryBody& met);
+                                  const ChangeNote& note, wire::EntryBody& met);
 
 }  // namespace voldfs::store

@@ -41,6 +41,7 @@ Result<void> take_stubs_place(Store& store, PhysicalPlace place, Directory& dir,
     if (!found) return fail(found.error());
     place = std::move(*found);
   }
+  if (auto dropped = drop_dead_mark(dir.fd(), to, name); !dropped) return dropped;
   if (!(dir.record().role & wire::kRoleHome)) return take_stubs_name(place.parent.get(), place.name, to, name, home_brick);
   if (auto noted = note_off_hash(dir, false); !noted) return noted;
   if (renameat2(place.parent.get(), place.name.c_str(), to.fd(), name.c_str(), RENAME_EXCHANGE) != 0) return fail_errno();
@@ -77,6 +78,7 @@ Result<Moved> move_entry(Store& store, PhysicalPlace place, Directory& dir, cons
   if (!free) return Moved::kToName;  // it is there
   // Where it was what the name led to, long ago, it is not that again.
   if (auto forgotten = forget_name(dir, *to, name); !forgotten) return fail(forgotten.error());
+  if (auto dropped = drop_dead_mark(dir.fd(), *to, name); !dropped) return fail(dropped.error());
   const int done = renameat2(place.parent.get(), place.name.c_str(), to->fd(), name.c_str(), RENAME_NOREPLACE);
   if (done == 0) return Moved::kToPath;
   // Below itself by the paths here, which are not the volume's: it stays where it is.

@@ -10,6 +10,7 @@
 #include "brick/store/name_lock.h"
 #include "brick/store/object_open.h"
 #include "brick/store/open_files.h"
+#include "brick/store/settled_txns.h"
 #include "brick/store/store.h"
 #include "brick/store/xattr.h"
 #include "brick/wire/status.h"
@@ -184,6 +185,8 @@ Result<wire::EntryBody> link_object(Store& store, const DirectoryPtr& dir, const
   auto object = find_object(store, 0, body.object, 0, O_RDONLY);
   if (!object) return fail(object.error());
   if (object->type() == wire::ObjectType::kDirectory) return fail(EPERM);
+  if (store.settled_txns().contains(body.txn, body.object.id)) return fail(wire::kTxnDecided);
+  if (auto dropped = drop_dead_mark(object->fd(), *dir, name); !dropped) return fail(dropped.error());
   note.begin({.object = body.object.id});
   if (linkat(object->fd(), "", dir->fd(), name.c_str(), AT_EMPTY_PATH) != 0) {
     return fail(in_directory(*dir, Error::from_errno()));

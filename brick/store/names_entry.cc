@@ -8,6 +8,7 @@
 #include <array>
 
 #include "brick/store/attr.h"
+#include "brick/store/credentials.h"
 #include "brick/store/handle.h"
 #include "brick/store/named_copy.h"
 #include "brick/store/open_files.h"
@@ -99,6 +100,36 @@ Result<std::optional<Leaving>> read_leaving_at(int dir, const char* name, const 
   if (!mark) return fail(mark.error());
   if (mark->parent != dir_id || mark->name != name) return std::optional<Leaving>();  // of another hard link
   return *mark;
+}
+
+namespace {
+
+Result<bool> speaks_of(const Result<size_t>& size, std::span<const std::byte> value, const Directory& dir, const std::string& name) {
+  if (!size && size.error().code == ENODATA) return false;
+  if (!size) return fail(size.error());
+  auto mark = decode_leaving(value.first(*size));
+  if (!mark) return fail(mark.error());
+  return mark->parent == dir.id() && mark->name == name;
+}
+
+}  // namespace
+
+Result<void> drop_dead_mark(int object, const Directory& to, const std::string& name) {
+  std::array<std::byte, kRecordMax> value;
+  auto speaks = speaks_of(get_xattr(object, kXattrLeaving, value), value, to, name);
+  if (!speaks) return fail(speaks.error());
+  if (!*speaks) return {};
+  RootScope scope;
+  return remove_xattr(object, kXattrLeaving);
+}
+
+Result<void> drop_dead_mark(int dir, const std::string& entry, const Directory& to, const std::string& name) {
+  std::array<std::byte, kRecordMax> value;
+  auto speaks = speaks_of(get_xattr_at(dir, entry.c_str(), kXattrLeaving, value), value, to, name);
+  if (!speaks) return fail(speaks.error());
+  if (!*speaks) return {};
+  RootScope scope;
+  return remove_xattr_at(dir, entry.c_str(), kXattrLeaving);
 }
 
 Result<wire::EntryBody> read_entry(Store& store, const Directory& dir, const std::string& name) {

@@ -66,6 +66,11 @@ Result<std::optional<wire::Link>> read_link_at(int dir, const char* name);
 // The entry's leaving mark, if it has one for this name. ENOENT.
 Result<std::optional<Leaving>> read_leaving_at(int dir, const char* name, const Id& dir_id);
 
+// A mark stays on its object where a cleanup was cut after the name had gone, and says nothing; it would again if the object were
+// given that name once more. Whoever gives a name to what has been there drops such a mark first. Under the name's lock.
+Result<void> drop_dead_mark(int object, const Directory& to, const std::string& name);
+Result<void> drop_dead_mark(int dir, const std::string& entry, const Directory& to, const std::string& name);
+
 // Whether an entry is a directory that only lies here by convenience, for its name is elsewhere: a copy, or home after a rename to
 // another authority. It gives way to whatever has a claim.
 bool is_mere_copy(const wire::EntryBody& entry);

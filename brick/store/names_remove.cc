@@ -48,6 +48,8 @@ Result<wire::EntryBody> unlink_name(Store& store, const DirectoryPtr& dir, const
   if (auto named = check_known_name(*dir, name); !named) return fail(named.error());
   auto lock = store.name_locks().name(dir->id(), name);
   auto entry = read_entry(store, *dir, name);
+  // Also where there is nothing to take away: a step of the transaction that would make it may be under way still.
+  if (!entry && entry.error().code == ENOENT) store.settled_txns().add(body.txn, body.expected);
   if (!entry) return entry;
   met = *entry;
   if (auto checked = check_entry(*entry, body.expected); !checked) return fail(checked.error());
@@ -55,17 +57,19 @@ Result<wire::EntryBody> unlink_name(Store& store, const DirectoryPtr& dir, const
   if (stub && !(body.flags & kUnlinkStub)) return fail(wire::kStub);
   if (!stub && entry->type == wire::ObjectType::kDirectory) return fail(EISDIR);
   auto object_lock = store.name_locks().object(entry->object.id);
+  if (store.settled_txns().contains(body.txn, entry->object.id)) return fail(wire::kTxnUnknown);  // it has been named so again
   const bool counts = stub && entry->type == wire::ObjectType::kDirectory;
   note.begin({.object = entry->object.id, .mode = entry->attr.mode, .nlink = entry->attr.nlink, .counts = counts});
   if (auto dropped = drop_name(store, dir->fd(), name, *entry, &entry->attr); !dropped) return fail(dropped.error());
   if (counts) {
     if (auto counted = dir->count_subdirectory(-1); !counted) return fail(counted.error());
   }
+  store.settled_txns().add(body.txn, entry->object.id);
   note.done_with(*entry);
   return entry;
 }
 
-Result<void> park_name(Store& store, const DirectoryPtr& dir, const std::string& name, const Id& expected,
+Result<void> park_name(Store& store, const DirectoryPtr& dir, const std::string& name, const wire::UnlinkBody& body,
                        const ChangeNote& note, wire::EntryBody& met) {
   if (auto named = check_known_name(*dir, name); !named) return fail(named.error());
   EntriesGuard entries{{dir, true}};
@@ -73,12 +77,20 @@ Result<void> park_name(Store& store, const DirectoryPtr& dir, const std::string&
   auto entry = read_entry(store, *dir, name);
   if (!entry) return fail(entry.error());
   met = *entry;
-  if (auto checked = check_entry(*entry, expected); !checked) return checked;
+  if (auto checked = check_entry(*entry, body.expected); !checked) return checked;
+  auto object_lock = store.name_locks().object(entry->object.id);
+  const bool is_file = entry->kind == wire::EntryKind::kObject && entry->type != wire::ObjectType::kDirectory;
+  const uint32_t kept = is_file && store.open_files().is_nameless(entry->object.id) ? 1 : 0;
+  const bool is_one_too_many = is_file && !(body.flags & kParkLedTo) && entry->attr.nlink > 1 + kept;
   RootScope scope;
   KeepTimes times(dir->fd());
   const bool leads_to_directory = entry->kind == wire::EntryKind::kStub && entry->type == wire::ObjectType::kDirectory;
   note.begin({.object = entry->object.id, .counts = leads_to_directory});
-  if (auto parked = park(store, dir->fd(), name, parked_name(*entry, dir->id(), name)); !parked) return parked;
+  if (is_one_too_many) {
+    if (unlinkat(dir->fd(), name.c_str(), 0) != 0) return fail_errno();
+  } else if (auto parked = park(store, dir->fd(), name, parked_name(*entry, dir->id(), name)); !parked) {
+    return parked;
+  }
   if (auto counted = leads_to_directory ? dir->count_subdirectory(-1) : Result<void>(); !counted) return counted;
   note.done();
   return {};
@@ -123,6 +135,7 @@ Result<void> move_into_place(Store& store, const Source& source, const Directory
     if (!fd) return fail_errno();
     if (auto kept = store.open_files().keep_new(fd.get(), there->object.id); !kept) return kept;
   }
+  if (auto dropped = drop_dead_mark(source.fd, source.name, *to, new_name); !dropped) return dropped;
   if (renameat(source.fd, source.name.c_str(), to->fd(), new_name.c_str()) != 0) return fail_errno();
   return {};
 }
@@ -155,8 +168,9 @@ Result<wire::EntryBody> settle_object(Store& store, const wire::SettleBody& body
   auto objects = store.name_locks().objects(body.object.id, there ? there->object.id : Id{});
   auto source = find_source(store, body, from, old_name);
   const bool settled = there && there->kind == wire::EntryKind::kObject && there->object.id == body.object.id;
+  if (!source && settled) store.settled_txns().add(body.txn, body.object.id);  // a kill may have come in between
   if (!source) return settled ? there : fail(source.error());
-  if (store.settled_txns().contains(body.txn)) return settled ? there : fail(ENOENT);  // it has been renamed since
+  if (store.settled_txns().contains(body.txn, body.object.id)) return settled ? there : fail(ENOENT);  // it has been renamed since
   // Settled before, and at the old name is another link of the file: a user's, made since.
   if (settled && source->dir && !source->was_name) return there;
   RootScope scope;
@@ -178,7 +192,7 @@ Result<wire::EntryBody> settle_object(Store& store, const wire::SettleBody& body
   if (!unmarked && unmarked.error().code != ENODATA) return fail(unmarked.error());
   auto entry = read_entry(store, **to, new_name);
   if (entry) entry->existed = source->was_name;
-  if (entry) store.settled_txns().add(body.txn);
+  if (entry) store.settled_txns().add(body.txn, body.object.id);
   return entry;
 }
 

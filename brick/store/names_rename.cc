@@ -173,6 +173,11 @@ Result<wire::RenameReply> carry_out(Rename& rename, const ChangeNote& note) {
           .mode = rename.target.attr.mode,
           .nlink = rename.target.attr.nlink,
           .counts = is_directory(rename.moved) || (rename.has_target() && is_directory(rename.target))});
+  if (auto dropped = drop_dead_mark(rename.from->fd(), rename.old_name, *rename.to, rename.new_name); !dropped) return fail(dropped.error());
+  if (rename.exchange()) {
+    auto dropped = drop_dead_mark(rename.to->fd(), rename.new_name, *rename.from, rename.old_name);
+    if (!dropped) return fail(dropped.error());
+  }
   if (auto kept = keep_if_open(rename); !kept) return fail(kept.error());
   if (auto moved = move(rename); !moved) {
     if (store.open_files().is_nameless(rename.target.object.id)) {

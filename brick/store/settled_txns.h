@@ -1,28 +1,45 @@
 #pragma once
 
-#include <array>
 #include <cstddef>
+#include <memory>
 #include <mutex>
-#include <unordered_set>
 
 #include "brick/base/id.h"
+#include "brick/base/result.h"
 
 namespace voldfs::store {
 
-// The transactions whose file has been brought to its new path here, the last ones. Several clients may clean up behind one, and a
-// request of one of them may come late: when another has finished it, and the file's user has given it the old name again. In memory: over a
-// restart no request is under way for so long. Any thread.
+// Of which transactions the cleanup of an object has been here: its file brought to its new path, or taken away. Several clients may clean up
+// behind one transaction, and a request of one of them may come late: when another has finished it, and the names have changed
+// again. It must find that there is nothing left for it to do.
+//
+// `.voldfs/settled` (FORMAT.md), mapped: it outlives kill -9, as requests do that wait for the brick, and records of transactions that a
+// brick which was down has kept. Of a bucket's entries the newest are kept; thousands of transactions come and go before one is
+// forgotten. Any thread.
 class SettledTxns {
  public:
-  void add(const Id& txn);
-  bool contains(const Id& txn) const;
+  // Where the disk is full, in memory alone.
+  static Result<std::unique_ptr<SettledTxns>> open(int dot);
+  ~SettledTxns();
+  SettledTxns(const SettledTxns&) = delete;
+  SettledTxns& operator=(const SettledTxns&) = delete;
+
+  // No transaction: nothing is noted, and nothing is known.
+  void add(const Id& txn, const Id& object);
+  bool contains(const Id& txn, const Id& object) const;
 
  private:
-  static constexpr size_t kMax = 4096;
+  static constexpr size_t kBuckets = 8'192, kEntries = 8;  // a bucket
+  struct Bucket {
+    Id entries[kEntries];  // newest first; none: not used yet
+  };
+  static constexpr size_t kBytes = kBuckets * sizeof(Bucket);
+
+  explicit SettledTxns(void* memory) : buckets_(static_cast<Bucket*>(memory)) {}
+  Bucket& bucket(const Id& entry) const;
+
   mutable std::mutex mutex_;
-  std::array<Id, kMax> order_{};           // guarded by mutex_; none: not used yet
-  size_t next_ = 0;                        // guarded by mutex_
-  std::unordered_set<Id, IdHash> known_;   // guarded by mutex_
+  Bucket* const buckets_;  // guarded by mutex_
 };
 
 }  // namespace voldfs::store

@@ -86,7 +86,7 @@ struct Store::Impl {
   std::unique_ptr<OpenFiles> open_files;
   NameLocks name_locks;
   VolumeLock volume_lock;
-  SettledTxns settled_txns;
+  std::unique_ptr<SettledTxns> settled_txns;
 
   std::string complaint(const std::string& sentence) const { return "The brick " + options.path + " " + sentence; }
   Explained<void> take_lock();
@@ -220,6 +220,9 @@ Explained<void> Store::Impl::open_folders() {
   if (auto swept = sweep_unprepared(txn.get()); !swept) {
     return explain(complaint(std::string("cannot read .voldfs/txn: ") + std::strerror(swept.error().code) + "."));
   }
+  auto settled = SettledTxns::open(dot.get());
+  if (!settled) return explain(complaint(std::string("cannot note what it settles: ") + std::strerror(settled.error().code) + "."));
+  settled_txns = std::move(*settled);
   auto shift = find_position_shift(dot.get());
   if (!shift) return explain(complaint("is on a file system whose directory positions do not fit into 53 bits."));
   position_shift = *shift;
@@ -335,7 +338,7 @@ Handles& Store::handles() { return *impl_->handles; }
 NameLocks& Store::name_locks() { return impl_->name_locks; }
 OpenFiles& Store::open_files() { return *impl_->open_files; }
 VolumeLock& Store::volume_lock() { return impl_->volume_lock; }
-SettledTxns& Store::settled_txns() { return impl_->settled_txns; }
+SettledTxns& Store::settled_txns() { return *impl_->settled_txns; }
 
 bool Store::in_grace() const { return impl_->in_grace; }
 

@@ -39,7 +39,7 @@ constexpr auto kOps = std::to_array<OpInfo>({
     {Op::kDirList, "dir_list", kAgain},
     {Op::kDirUnite, "dir_unite", kAgain},
     {Op::kDirEpoch, "dir_epoch", kAgain},
-    {Op::kStubMake, "stub_make", kAgain},
+    {Op::kStubMake, "stub_make", kOnce},
     {Op::kGetattr, "getattr", kAgain},
     {Op::kSetattr, "setattr", kOnce},
     {Op::kReadlink, "readlink", kAgain},

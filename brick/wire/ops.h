@@ -35,7 +35,7 @@ enum class Op : uint16_t {
   kMaterialize = 35, // MaterializeBody; name; data = xattr list: makes one directory here, parent must be here
   kDirRefresh = 36,  // MaterializeBody; name; data = xattr list: a newer record and attributes for a copy
   kDirUpdate = 37,   // DirUpdateBody; name: home's record of a directory renamed -> EntryBody
-  kPark = 38,        // UnlinkBody; name: takes an entry that nothing leads to out of the tree, into parked/
+  kPark = 38,        // UnlinkBody; name: takes an entry out of the tree, into parked/; a further link of a file that nothing leads to goes
   kDirList = 39,     // DirRef: the id that was told last -> data: ids of directories here, ascending; none: no more
   kDirUnite = 40,    // MaterializeBody; name; data = xattr list: what this brick's part of an adopted directory is to be
   kDirEpoch = 41,    // DirBody: at home: the directory's epoch; kDirBehind if `change` is not home's
@@ -146,10 +146,11 @@ static_assert(sizeof(MkdirBody) == 248);
 struct UnlinkBody {
   DirRef dir;
   Id expected;              // none: whatever the name leads to. kOtherId if it is another
-  uint32_t flags;           // kUnlink: 1: also a link stub (otherwise kStub); 2: an off-hash name, after its stub has gone
+  uint32_t flags;           // kUnlink: 1: also a link stub (otherwise kStub); 2: an off-hash name, after its stub has gone. kPark: 1: it is led to
   uint32_t reserved;
+  Id txn;                   // kUnlink: of the transaction behind which this cleans up: done once for it (kTxnUnknown); none: of none
 };
-static_assert(sizeof(UnlinkBody) == 56);
+static_assert(sizeof(UnlinkBody) == 72);
 enum class RemovePhase : uint32_t { kWhole = 1, kBegin = 2, kMember = 3, kCommit = 4, kCancel = 5 };
 struct RmdirBody {
   DirRef dir;               // the parent; zero in kMember
@@ -174,8 +175,9 @@ struct LinkBody {
   ObjectRef object;
   uint32_t flags;           // 1: an off-hash name: a stub elsewhere leads to it
   uint32_t reserved;
+  Id txn;                   // that this is a step of: kTxnDecided once its cleanup has been here; none: of none
 };
-static_assert(sizeof(LinkBody) == 104);
+static_assert(sizeof(LinkBody) == 120);
 struct ReaddirBody {
   DirRef dir;
   uint64_t position;        // 0: from the start; otherwise a position of an earlier page, 53 bits

@@ -50,7 +50,7 @@ class NamesTest : public ::testing::Test {
     return brick_.call(Op::kMaterialize, body, name);
   }
   Answer unlink(const std::string& name, uint32_t flags = 0, const Id& expected = {}, const Id& dir = kRootId) {
-    return brick_.call(Op::kUnlink, wire::UnlinkBody{ref(dir), expected, flags, 0}, name);
+    return brick_.call(Op::kUnlink, wire::UnlinkBody{ref(dir), expected, flags, 0, {}}, name);
   }
   Answer rmdir(const std::string& name, const Id& id, wire::RemovePhase phase = wire::RemovePhase::kWhole,
                const Id& txn = {}, const Id& dir = kRootId) {

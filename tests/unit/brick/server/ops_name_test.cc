@@ -114,14 +114,14 @@ TEST_F(OpsName, Unlink_WhatIsNotExpected_StaysAndIsTold) {
 
 TEST_F(OpsName, Link_SecondName_IsTheSameFileUntilTheLastGoes) {
   const auto entry = create("one").body<wire::EntryBody>();
-  const auto linked = brick_.call(Op::kLink, wire::LinkBody{ref(kRootId), entry.object, 0, 0}, "two");
+  const auto linked = brick_.call(Op::kLink, wire::LinkBody{ref(kRootId), entry.object, 0, 0, {}}, "two");
   ASSERT_EQ(0, linked.status);
   EXPECT_EQ(2u, linked.body<wire::EntryBody>().attr.nlink);
-  EXPECT_EQ(EEXIST, brick_.call(Op::kLink, wire::LinkBody{ref(kRootId), entry.object, 0, 0}, "two").status);
+  EXPECT_EQ(EEXIST, brick_.call(Op::kLink, wire::LinkBody{ref(kRootId), entry.object, 0, 0, {}}, "two").status);
   EXPECT_EQ(1u, unlink("one").body<wire::EntryBody>().attr.nlink);
   EXPECT_EQ(entry.object.id, id_at("two"));
   // rename(2): two names of one file stay as they are.
-  EXPECT_EQ(0, brick_.call(Op::kLink, wire::LinkBody{ref(kRootId), entry.object, 0, 0}, "one").status);
+  EXPECT_EQ(0, brick_.call(Op::kLink, wire::LinkBody{ref(kRootId), entry.object, 0, 0, {}}, "one").status);
   EXPECT_EQ(0, rename("one", "two").status);
   EXPECT_TRUE(exists("one") && exists("two"));
 }
@@ -132,7 +132,7 @@ TEST_F(OpsName, Tmpfile_GetsItsNameByLink) {
   const auto entry = answer.body<wire::EntryBody>();
   EXPECT_EQ(0u, entry.attr.nlink);
   EXPECT_TRUE(exists(".voldfs/open/" + entry.object.id.hex()));
-  EXPECT_EQ(0, brick_.call(Op::kLink, wire::LinkBody{ref(kRootId), entry.object, 0, 0}, "named").status);
+  EXPECT_EQ(0, brick_.call(Op::kLink, wire::LinkBody{ref(kRootId), entry.object, 0, 0, {}}, "named").status);
   EXPECT_FALSE(exists(".voldfs/open/" + entry.object.id.hex()));
   EXPECT_EQ(entry.object.id, id_at("named"));
 }

@@ -213,7 +213,7 @@ TEST_F(SettleFault, Link_CutAnywhere_AddsOneName) {
         created(numbered("one", n));
         object = lookup(numbered("one", n)).body<wire::EntryBody>().object;
       },
-      [&](int n) { return brick_.call(Op::kLink, wire::LinkBody{ref(kRootId), object, 0, 0}, numbered("two", n)); },
+      [&](int n) { return brick_.call(Op::kLink, wire::LinkBody{ref(kRootId), object, 0, 0, {}}, numbered("two", n)); },
       [&](int n) {
         EXPECT_EQ(object.id, id_at(numbered("two", n)));
         EXPECT_EQ(2u, lookup(numbered("one", n)).body<wire::EntryBody>().attr.nlink);
