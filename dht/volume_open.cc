@@ -10,13 +10,14 @@ Result<OpenFilePtr> Volume::open(const NodePtr& node, uint32_t flags, const Call
   wire::OpenBody body{};
   body.flags = flags;
   uint16_t brick = 0;
-  auto reply = impl_->call_object(
-      node,
-      [&body](const wire::ObjectRef& object) {
-        body.object = object;
-        return wire::Request(wire::Op::kOpen, body);
-      },
-      caller, nullptr, {}, &brick);
+  const auto make = [&body](const wire::ObjectRef& object) {
+    body.object = object;
+    return wire::Request(wire::Op::kOpen, body);
+  };
+  auto reply = impl_->call_object(node, make, caller, nullptr, {}, &brick);
+  // What was opened in a session that has ended has ended with it. What was truncated is not to be truncated again.
+  for (int tries = 0; tries < kRetriesMax && !reply && reply.error().code == wire::kUnsettled && !(flags & O_TRUNC); ++tries)
+    reply = impl_->call_object(node, make, caller, nullptr, {}, &brick);
   if (!reply) return fail(reply.error());
   const auto entry = reply->body<wire::EntryBody>();
   if (!entry) return fail(entry.error());

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -122,6 +123,31 @@ class LossPointsFaultSlow : public LossPointsFault {};
 
 TEST_P(LossPointsFault, AtEachRequest_NoFalseResult) { run_all(); }
 TEST_P(LossPointsFaultSlow, AtEachRequest_NoFalseResult) { run_all(); }
+
+// An open leaves nothing behind that a second one could find.
+TEST(SessionLossFault, Open_IsAskedForAgain_UnlessItTruncates) {
+  Cluster cluster(Cluster::Options{.bricks = 1});
+  TreeMount mount(cluster);
+  mount.file(mount.root, "file");
+  for (const auto& [flags, expected] : {std::pair<uint32_t, int>{O_RDWR, 0}, {O_RDWR | O_TRUNC, EIO}}) {
+    auto found = mount.volume->lookup(mount.root, "file", kRoot);
+    ASSERT_EQ(code(found), 0);
+    server::Faults& faults = cluster.brick(1).faults();
+    faults.held = 0, faults.release = false;
+    faults.dial(wire::Op::kOpen).hold_after = 1;
+    int result = -1;
+    std::thread opener([&] {
+      auto opened = mount.volume->open(found->node, flags, kRoot);
+      result = code(opened);
+      if (opened) mount.volume->release(*opened, kRoot);
+    });
+    EXPECT_TRUE(wait_until(kDeadlineMs, [&] { return faults.held != 0; }));
+    cluster.brick(1).end_sessions(mount.volume->impl().client_options->client);
+    faults.release = true;
+    opener.join();
+    EXPECT_TRUE(result == expected || (expected != 0 && result == wire::kUnsettled)) << result << ", flags " << flags;
+  }
+}
 
 std::string title(const testing::TestParamInfo<Point>& info) {
   return operations_of_steps()[std::get<0>(info.param)].title + "_" + to_string(std::get<1>(info.param));
