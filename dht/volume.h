@@ -38,7 +38,9 @@ struct Entry {
   Grant name_grant;
   std::vector<Grant> attr_grants;
   // Somebody on the brick's host changes the file without a request (WIRE.md, "Descriptors"): neither attributes nor data are to be kept.
+  // But owner and permissions, which only requests change, are told of (by the node's id), and with them the name may be kept.
   bool pinned = false;
+  Grant owner_grant;
 };
 
 class OpenFile;    // open_file.h: an open of a file on its brick, reopened by handle when the brick comes back

@@ -215,6 +215,7 @@ Result<Entry> Volume::Impl::entry_from(const wire::EntryBody& body, const NodePt
   // A copy of a directory says nothing binding, and only its authority speaks of a name.
   const bool binding = body.type != wire::ObjectType::kDirectory || (body.dir.role & wire::kRoleHome);
   if (binding && !entry.pinned) entry.attr_grants.push_back(grant);
+  if (entry.pinned) entry.owner_grant = grant;
   if (dir) entry.directory = dir->id();
   if (dir && grant.sequence != 0 && dir->record().epoch != 0 && grant.brick == hashed(dir, name)) entry.name_grant = grant;
   if (entry.node->is_directory()) {

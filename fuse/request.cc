@@ -76,7 +76,8 @@ Validity validity(const Mount& mount, const dht::Entry& entry, const dht::Grants
   Validity valid{delivery.seconds(entry.directory, {&entry.name_grant, 1}), attr_s()};
   // A name that led to the inode makes the kernel trust the owner that it knows (fs/attr.c, setattr_prepare), also when the other
   // attributes are to be asked for again. A directory's are kept for less long than this mount would be told of changes.
-  if (!entry.node->is_directory() && !entry.pinned) valid.name_s = std::min(valid.name_s, valid.attr_s);
+  const double owner_s = entry.pinned ? delivery.seconds(entry.node->id(), {&entry.owner_grant, 1}) : valid.attr_s;
+  if (!entry.node->is_directory()) valid.name_s = std::min(valid.name_s, owner_s);
   valid = {fixed.entry_timeout_s.value_or(valid.name_s), fixed.attribute_timeout_s.value_or(valid.attr_s)};
   entry.node->note_kept(valid.attr_s);
   return valid;

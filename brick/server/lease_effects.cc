@@ -62,6 +62,7 @@ struct Telling {
 
   void attr(const Id& id, wire::ObjectType type, std::byte* attr) const {
     if (type != wire::ObjectType::kFile || !is_pinned(id)) return items.attr(id);
+    items.add(id, kLeaseOwner);
     uint32_t flags;
     std::memcpy(&flags, attr + offsetof(wire::Attr, flags), sizeof flags);
     flags |= wire::kAttrPinned;
@@ -197,7 +198,12 @@ std::vector<LeaseItem> changed_by(const wire::RequestView& request, const wire::
     case Op::kOpen:
       if (body_of<wire::OpenBody>(request).flags & O_TRUNC) items.attr(object_of(request));
       break;
-    case Op::kSetattr:
+    case Op::kSetattr: {
+      constexpr uint32_t kOwners = wire::kSetUid | wire::kSetGid | wire::kSetMode;
+      const bool of_owner = body_of<wire::SetattrBody>(request).valid & kOwners;
+      items.add(object_of(request), of_owner ? kLeaseAttr | kLeaseOwner : kLeaseAttr);
+      break;
+    }
     case Op::kFlagsSet:
     case Op::kWrite:
     case Op::kFallocate:

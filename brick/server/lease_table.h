@@ -18,6 +18,7 @@ namespace voldfs::server {
 inline constexpr uint8_t kLeaseAttr = 1;     // an object's attributes, and by them the pages of a file
 inline constexpr uint8_t kLeaseEntries = 2;  // a directory's names here, also that one is missing
 inline constexpr uint8_t kLeaseNoCapability = kLeaseEntries;  // of a file: that it has no security.capability, which no store changes
+inline constexpr uint8_t kLeaseOwner = kLeaseEntries;         // and, of a pinned one, its owner and permissions
 
 struct LeaseItem {
   Id object;

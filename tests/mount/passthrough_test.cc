@@ -274,6 +274,32 @@ TEST_F(Passthrough, SizeChanges_OfEitherMount_AreSeenByBoth) {
   EXPECT_EQ(data_requests(), 0u);
 }
 
+// The kernel lets the owner change a file, and goes by the one that it knows.
+TEST_F(Passthrough, Owner_ChangedByTheOtherMountWhileOpen_IsKnownAtOnce) {
+  const auto as_user = [](uid_t user, const std::string& path) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      if (::setresgid(user, user, user) != 0 || ::setresuid(user, user, user) != 0) ::_exit(255);
+      ::_exit(::chmod(path.c_str(), 0600) == 0 ? 0 : errno);
+    }
+    int status = 0;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    return WEXITSTATUS(status);
+  };
+  ASSERT_EQ(::chmod(a_.c_str(), 0755), 0);
+  const int fd = ::open(a("f").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+  ASSERT_GE(fd, 0);
+  for (const auto& [by, other] : {std::pair(a("f"), b("f")), std::pair(b("f"), a("f"))}) {
+    for (const uid_t user : {kUser, kUser + 1}) {
+      EXPECT_GE(size_of(other), 0);  // its kernel knows the name, and the owner so far
+      ASSERT_EQ(::chown(by.c_str(), user, user), 0);
+      EXPECT_EQ(as_user(user, other), 0) << other;
+      EXPECT_EQ(as_user(user + 10, other), EPERM) << other;
+    }
+  }
+  ::close(fd);
+}
+
 TEST_F(Passthrough, Unlinked_ByTheOtherMount_StaysReadable) {
   const int fd = make(a("f"), "here");
   ASSERT_EQ(::unlink(b("f").c_str()), 0);
