@@ -345,6 +345,25 @@ TEST_F(Adoption, SameFileOnTwoBricks_TheAuthoritysIsShown_TheOtherIsKept) {
 
 class AdoptionFault : public Adoption {};
 
+TEST(AdoptionOfOneBrick, FilesOnOneBrickAlone_AreThere_AndTheBricksAgree) {
+  for (const uint16_t with_files : {1, 2, 3}) {
+    for (const bool looked_at : {false, true}) {
+      Cluster cluster(Cluster::Options{.bricks = 3, .adopt = true});
+      const fs::path brick = cluster.brick_path(with_files);
+      fs::create_directory(brick / "dir");
+      std::ofstream(brick / "dir" / "file") << "content";
+      cluster.start_all();
+      if (looked_at) {
+        auto volume = cluster.mount();
+        auto dir = volume->lookup(volume->root(), "dir", kRoot);
+        ASSERT_EQ(code(dir), 0) << with_files;
+        EXPECT_EQ(code(volume->lookup(dir->node, "file", kRoot)), 0) << with_files;
+      }
+      EXPECT_EQ(cluster.check(), "") << with_files << (looked_at ? ", looked at" : "");
+    }
+  }
+}
+
 TEST_F(AdoptionFault, BrickDown_AbsentNameIsNoENOENT) {
   put_files();
   cluster_.kill(2);

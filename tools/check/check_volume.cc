@@ -117,7 +117,9 @@ class VolumeCheck {
     if (copy.has_role(wire::kRoleMember) && !home->record->set.has(own)) {
       find(scan, Severity::kError, "set", path, "is a member here, and not in the set at home");
     }
-    if (record.change > home->record->change || record.epoch > home->record->epoch) {
+    // Epochs 0 and 1 place names alike: the root of a brick that had no files says 1, while home looks on all bricks for other's.
+    const bool is_newer_epoch = record.epoch > std::max<uint32_t>(home->record->epoch, 1);
+    if (record.change > home->record->change || is_newer_epoch) {
       find(scan, Severity::kError, "change", path, "has a newer record than its home");
     }
     if (copy.has_role(wire::kRoleBackup) && record.change < home->record->change) {
