@@ -68,7 +68,8 @@ struct Caller {
   // down, and has not been sent, ends with EINTR if it gives up. May be null.
   const std::atomic<bool>* interrupted = nullptr;
   // A signal that the application lives on after does not count: calls on a local file system are not interrupted, and
-  // programs do not expect EINTR of them. `pid` is the kernel's number of the thread that asks; 0: it never gives up.
+  // programs do not expect EINTR of them. `pid` is the kernel's number of the thread that asks; 0: it never gives up. That it is being killed
+  // is seen also where nobody has told (`interrupted`): the kernel does not tell of every signal (fuse/interrupts.h).
   bool only_if_killed = false;
   bool gives_up() const;
   // The caller can ask another brick instead: whatever OnBrickDown says, a request to a brick that is down, or goes

@@ -37,9 +37,7 @@ bool read_signals(uint32_t thread, Signals& signals) {
   return true;
 }
 
-bool is_being_killed(uint32_t thread) {
-  Signals signals;
-  if (!read_signals(thread, signals)) return true;  // it has gone already
+bool is_deadly(const Signals& signals) {
   // A signal that ends a process becomes a SIGKILL for each of its threads (kernel/signal.c, complete_signal), but for
   // those that dump core.
   if (signals.pending & bit(SIGKILL)) return true;
@@ -54,8 +52,13 @@ bool has_signal(uint32_t thread) {
 }
 
 bool Caller::gives_up() const {
-  if (interrupted == nullptr || !interrupted->load(std::memory_order_relaxed)) return false;
-  return !only_if_killed || (pid != 0 && is_being_killed(pid));
+  if (interrupted == nullptr) return false;
+  const bool is_told = interrupted->load(std::memory_order_relaxed);
+  if (!only_if_killed) return is_told;
+  if (pid == 0) return false;
+  Signals signals;
+  // A thread that has gone has been killed, if there was a signal; otherwise what asks is the kernel, behind its back.
+  return read_signals(pid, signals) ? is_deadly(signals) : is_told;
 }
 
 }  // namespace voldfs::client
