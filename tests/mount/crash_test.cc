@@ -29,6 +29,7 @@ namespace fs = std::filesystem;
 constexpr int kWorkers = 4;
 constexpr int kStopMsMax = 1'500;  // shorter than a lease
 constexpr int kShortLeaseMs = 1'000;  // and one that is not
+constexpr int kMaintainedMs = 120'000;  // of which the bricks' maintenance lets pass a minute
 constexpr uint64_t kSeconds = 8, kSecondsSlow = 40;
 // One mount reads and writes the files of bricks itself where it can, the other one by way of the bricks, over connections that can be cut.
 constexpr const char* kMountOptions[] = {"", "transport=tcp"};
@@ -204,10 +205,12 @@ void CrashFault::kill_client() {
     for (size_t i = 0; i < kWorkers; i++) {
       workers_[i]->move_to(mount / ("w" + std::to_string(i)));
       workers_[i]->settle();
-      workers_[i]->check_all();
+      workers_[i]->check_all(CrashWorker::Links::kAtLeast);
     }
   }
   RecordProperty("kills", kills);
+  // Maintenance finds what they have left.
+  for (auto& worker : workers_) EXPECT_TRUE(wait_until(kMaintainedMs, [&] { return worker->links_are_right(); })) << how_to_repeat();
   ASSERT_NO_FATAL_FAILURE(check_results(volume, mount));
   volume.unmount(static_cast<size_t>(kills));
   check_bricks(volume, true);
