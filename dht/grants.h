@@ -48,6 +48,12 @@ class Grants {
   // The brick has asked for the object back. After this call no worker delivers an older word about it with a
   // validity; what has been delivered is for the caller to take back from the kernel, before it acknowledges.
   void recalled(uint16_t brick, const Id& object, uint64_t sequence);
+  // Does it while nobody delivers.
+  template <class Act>
+  auto between_deliveries(const Act& act) {
+    std::unique_lock lock(mutex_);
+    return act();
+  }
   // A page of entries with validity was handed over. The kernel dates its names when it links them, not when it asked
   // (fs/fuse/readdir.c, fuse_direntplus_link): a recall right behind it has to be repeated.
   void delivered_page() { page_ms_.store(boottime_ms(), std::memory_order_relaxed); }

@@ -116,6 +116,8 @@ class Node : public std::enable_shared_from_this<Node> {
   // Files: the kernel has been told that it may keep the attributes for so long.
   void note_kept(double seconds);
   bool may_be_kept() const { return boottime_ms() < kept_until_ms_.load(std::memory_order_acquire); }
+  // It is about to be told to keep them no longer. What it may keep from now on counts anew. REQUIRES: between deliveries.
+  bool end_kept() { return boottime_ms() < kept_until_ms_.exchange(0, std::memory_order_acq_rel); }
 
   // Directories: what was listed last, as each brick had it, and after how many changes by this mount. The kernel may go on with
   // what it keeps of that listing while all of it still holds.

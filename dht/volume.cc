@@ -209,8 +209,13 @@ void Volume::Impl::take_back(uint16_t ordinal, const wire::RecallBody& recall, b
       held->drop_names(recall.object);
     }
   }
-  if (const NodePtr node = nodes.find(recall.object))
-    if (recall.what & (wire::kRecallAttr | wire::kRecallData) || node->is_directory()) held->drop_attributes(node);
+  const NodePtr node = nodes.find(recall.object);
+  if (!node || !(recall.what & (wire::kRecallAttr | wire::kRecallData) || node->is_directory())) return;
+  held->drop_open(node);
+  // What the kernel does not keep is not taken back: it would ignore the answer that it may be waiting for, and with it a size that is told nowhere
+  // else (kernel_pages.h).
+  const bool may_be_kept = grants.between_deliveries([&node] { return node->end_kept(); });
+  if (may_be_kept || node->is_directory()) held->drop_attributes(node);
 }
 
 client::Notifications Volume::Impl::notifications(uint16_t ordinal) {

@@ -68,6 +68,7 @@ class Caches {
  public:
   virtual ~Caches() = default;
   virtual void drop_attributes(const NodePtr& node) = 0;  // and by them a file's pages; a directory's listing
+  virtual void drop_open(const NodePtr& node) = 0;        // that is kept for the next one, if there is one
   virtual void drop_names(const Id& directory) = 0;
   virtual void drop_all(uint16_t brick) = 0;
 };

@@ -49,9 +49,9 @@ bool KernelCaches::invalidate(const dht::NodePtr& node, int64_t start) {
   return ::write(device_.get(), &notification, sizeof notification) >= 0 || errno != ENOENT;
 }
 
+void KernelCaches::drop_open(const dht::NodePtr& node) { mount_.kept_opens->drop(node->id()); }
+
 void KernelCaches::drop_attributes(const dht::NodePtr& node) {
-  mount_.kept_opens->drop(node->id());
-  if (!node->is_directory() && !node->may_be_kept()) return;
   for (int tries = 0; !invalidate(node, pages_of(*node)); ++tries) {
     if (tries == kNewInodeTries) return void(advance_epoch());  // whoever comes by name asks again
     std::this_thread::sleep_for(std::chrono::milliseconds(1));

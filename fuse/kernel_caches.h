@@ -28,6 +28,7 @@ class KernelCaches final : public dht::Caches {
   bool can_drop_names();
 
   void drop_attributes(const dht::NodePtr& node) override;
+  void drop_open(const dht::NodePtr& node) override;
   void drop_names(const Id& directory) override;
   // `brick`: whose word is void. Only what the kernel may keep is invalidated: the answer to a GETATTR that this overtakes is ignored
   // (dht/kernel_pages.h), and tells nothing new there.

@@ -8,10 +8,13 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstring>
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <thread>
 
 #include "tests/lib/mount.h"
 
@@ -200,6 +203,48 @@ std::string list_of(const std::string& path) {
 }
 
 // A mount that knows of a file that it has no extended attributes does not ask; and learns when it has.
+// Two processes append under a lock, behind what they take for the end; a third one writes elsewhere.
+TEST_P(TwoMounts, EndOfFile_UnderALock_IsBehindWhatTheOtherHasWritten) {
+  constexpr auto kTime = std::chrono::seconds(2);
+  ASSERT_EQ(std::ofstream(a_ + "/f", std::ios::binary).write(std::string(8'192, 0).data(), 8'192).good(), true);
+  std::atomic<off_t> size = 8'192;  // changed under the lock
+  std::atomic<bool> stop = false;
+  std::atomic<int> wrong = 0, appended[2] = {};
+  const auto lock = [](int fd, short type, off_t byte) {
+    struct flock range = whole(type);
+    range.l_start = byte, range.l_len = 1;
+    return ::fcntl(fd, F_OFD_SETLKW, &range);
+  };
+  const auto append = [&](const std::string& mount, std::atomic<int>& count) {
+    const int fd = ::open((mount + "/f").c_str(), O_RDWR | O_CLOEXEC);
+    EXPECT_GE(fd, 0);
+    for (; !stop; ++count) {
+      EXPECT_EQ(lock(fd, F_WRLCK, 0), 0);
+      const off_t end = ::lseek(fd, 0, SEEK_END);
+      struct stat stat{};
+      EXPECT_EQ(::fstat(fd, &stat), 0);
+      if (end != size || stat.st_size != size) wrong++;
+      EXPECT_EQ(::pwrite(fd, "line\n", 5, size), 5);
+      size += 5;
+      EXPECT_EQ(lock(fd, F_UNLCK, 0), 0);
+    }
+    ::close(fd);
+  };
+  std::thread first([&] { append(a_, appended[0]); }), second([&] { append(b_, appended[1]); });
+  std::thread elsewhere([&] {
+    const int fd = ::open((a_ + "/f").c_str(), O_RDWR | O_CLOEXEC);
+    for (off_t at = 0; !stop; at = (at + 8) % 8'192) EXPECT_EQ(::pwrite(fd, "12345678", 8, at), 8);
+    ::close(fd);
+  });
+  const auto until = std::chrono::steady_clock::now() + kTime;
+  EXPECT_TRUE(wait_until(kDeadlineMs, [&] { return std::chrono::steady_clock::now() >= until; }));
+  stop = true;
+  for (std::thread* each : {&first, &second, &elsewhere}) each->join();
+  EXPECT_EQ(wrong, 0) << "of " << appended[0] << " and " << appended[1];
+  EXPECT_GT(appended[0], 0);
+  EXPECT_GT(appended[1], 0);
+}
+
 TEST_P(TwoMounts, Xattrs_OfAFileWithoutAny_AreNotAskedForUntilThereAreSome) {
   const std::string in_a = a_ + "/f", in_b = b_ + "/f", user = std::string("user.x") + '\0';
   std::ofstream(in_a) << "text";
