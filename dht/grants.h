@@ -54,13 +54,6 @@ class Grants {
     std::unique_lock lock(mutex_);
     return act();
   }
-  // A page of entries with validity was handed over. The kernel dates its names when it links them, not when it asked
-  // (fs/fuse/readdir.c, fuse_direntplus_link): a recall right behind it has to be repeated.
-  void delivered_page() { page_ms_.store(boottime_ms(), std::memory_order_relaxed); }
-  // How long a recall waits before it takes names back once more, ms; 0: no page was handed over lately.
-  int64_t page_settles_in_ms() const {
-    return std::max<int64_t>(0, page_ms_.load(std::memory_order_relaxed) + kPageSettleMs - boottime_ms());
-  }
 
   // The brick has forgotten what it granted, or may have recalled without being heard.
   void dropped(uint16_t brick);
@@ -88,8 +81,6 @@ class Grants {
   const Brick* find(uint16_t brick) const;  // REQUIRES: mutex_
   Brick& brick(uint16_t ordinal);           // REQUIRES: mutex_, alone
 
-  static constexpr int64_t kPageSettleMs = 10;
-  std::atomic<int64_t> page_ms_{-kPageSettleMs};
   mutable std::shared_mutex mutex_;
   std::array<std::unique_ptr<Brick>, wire::kOrdinalMax + 1> bricks_;  // guarded by mutex_
 };

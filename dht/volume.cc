@@ -41,6 +41,7 @@ Volume::~Volume() = default;
 
 NodePtr Volume::root() { return impl_->root; }
 Grants& Volume::grants() { return impl_->grants; }
+DeliveredPages& Volume::delivered_pages() { return impl_->delivered_pages; }
 void Volume::set_caches(Caches* caches) { impl_->caches = caches; }
 std::vector<BrickUse> Volume::brick_use() const {
   std::vector<BrickUse> all;
@@ -203,12 +204,7 @@ void Volume::Impl::take_back(uint16_t ordinal, const wire::RecallBody& recall, b
   // With another's change of attributes too: the owner may be another, which the kernel looks at again when it comes by a name.
   const bool names = recall.what & (wire::kRecallEntry | wire::kRecallEntries);
   if (names || by_other) held->drop_names(recall.object);
-  if (names) {
-    if (const int64_t settles_ms = grants.page_settles_in_ms(); settles_ms > 0) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(settles_ms));
-      held->drop_names(recall.object);
-    }
-  }
+  if (names && delivered_pages.wait(recall.object)) held->drop_names(recall.object);
   const NodePtr node = nodes.find(recall.object);
   if (!node || !(recall.what & (wire::kRecallAttr | wire::kRecallData) || node->is_directory())) return;
   held->drop_open(node);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "brick/client/brick_client.h"
+#include "dht/delivered_pages.h"
 #include "dht/grants.h"
 #include "dht/node.h"
 #include "dht/volume_map.h"
@@ -91,6 +92,7 @@ class Volume {
   NodeTable& nodes();
   std::shared_ptr<const VolumeMap> map() const;
   Grants& grants();
+  DeliveredPages& delivered_pages();
   std::vector<BrickUse> brick_use() const;
   // Whoever caches for the mount: the kernel, through fuse/. Set before the first request.
   void set_caches(Caches* caches);

@@ -214,6 +214,7 @@ struct Volume::Impl {
   std::shared_ptr<const client::ClientOptions> client_options;
   NodeTable nodes;
   Grants grants;
+  DeliveredPages delivered_pages;
   std::atomic<Caches*> caches = nullptr;
   NodePtr root;
   Chores chores;                                    // their requests do not wait for bricks that are down

@@ -17,6 +17,7 @@ struct FileHandle {
 struct DirectoryHandle {
   dht::NodePtr node;
   std::shared_ptr<dht::DirStream> stream;
+  dht::DeliveredPages::Page last_page;
 };
 
 }  // namespace voldfs::fuse

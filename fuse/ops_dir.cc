@@ -13,8 +13,8 @@ namespace {
 // A page of entries as the kernel wants it, in the worker's buffer.
 class Page {
  public:
-  Page(Request& request, size_t size)
-      : request_(request), room_(WorkerBuffers::current().payload().first(std::min(size, kPayloadMax))) {}
+  Page(Request& request, DirectoryHandle& handle, size_t size)
+      : request_(request), handle_(handle), room_(WorkerBuffers::current().payload().first(std::min(size, kPayloadMax))) {}
 
   // False: it is full, the entry is not in it.
   bool add(const dht::ListedEntry& listed) {
@@ -49,7 +49,7 @@ class Page {
   // Where reading ended early, what was read before it is given first, the error comes with the next page.
   Result<void> reply(const Result<void>& read) {
     if (!read && used_ == 0) return read;
-    return request_.reply_directory(room_.first(used_), looked_);
+    return request_.reply_directory(handle_, room_.first(used_), looked_);
   }
 
  private:
@@ -62,6 +62,7 @@ class Page {
   }
 
   Request& request_;
+  DirectoryHandle& handle_;
   std::span<std::byte> room_;
   size_t used_ = 0;
   std::vector<Request::Looked> looked_;
@@ -81,16 +82,19 @@ Result<void> opendir(Request& request, fuse_ino_t ino, fuse_file_info* info) {
 }
 
 Result<void> readdir(Request& request, fuse_ino_t, size_t size, off_t offset, fuse_file_info* info) {
-  Page page(request, size);
-  return page.reply(request.volume().read_directory(*directory_handle(info)->stream, static_cast<uint64_t>(offset), 0,
-                                                    request.caller(),
+  DirectoryHandle& handle = *directory_handle(info);
+  handle.last_page.end();
+  Page page(request, handle, size);
+  return page.reply(request.volume().read_directory(*handle.stream, static_cast<uint64_t>(offset), 0, request.caller(),
                                                     [&page](const dht::ListedEntry& listed) { return page.add(listed); }));
 }
 
 Result<void> readdirplus(Request& request, fuse_ino_t, size_t size, off_t offset, fuse_file_info* info) {
-  Page page(request, size);
+  DirectoryHandle& handle = *directory_handle(info);
+  handle.last_page.end();
+  Page page(request, handle, size);
   return page.reply(
-      request.volume().read_directory(*directory_handle(info)->stream, static_cast<uint64_t>(offset), page.size(), request.caller(),
+      request.volume().read_directory(*handle.stream, static_cast<uint64_t>(offset), page.size(), request.caller(),
                                       [&page](const dht::ListedEntry& listed) { return page.add_plus(listed); }));
 }
 

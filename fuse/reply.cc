@@ -124,7 +124,7 @@ Result<void> Request::reply_data(std::span<const std::byte> data) {
   return sent(fuse_reply_buf(finish(), reinterpret_cast<const char*>(data.data()), data.size()));
 }
 
-Result<void> Request::reply_directory(std::span<std::byte> page, std::span<const Looked> looked) {
+Result<void> Request::reply_directory(DirectoryHandle& handle, std::span<std::byte> page, std::span<const Looked> looked) {
   Result<void> result;
   {
     const dht::Grants::Delivery delivery(volume().grants());
@@ -133,11 +133,12 @@ Result<void> Request::reply_directory(std::span<std::byte> page, std::span<const
       const protocol::EntryValidity out{whole(valid.name_s), whole(valid.attr_s), rest(valid.name_s), rest(valid.attr_s)};
       std::memcpy(page.data() + each.offset + protocol::kEntryValidityOffset, &out, sizeof out);
     }
+    if (!looked.empty()) handle.last_page.begin(volume().delivered_pages(), handle.node->id());
     result = reply_data(page);
-    if (!looked.empty()) volume().grants().delivered_page();
   }
-  if (!result)
-    for (const Looked& each : looked) volume().nodes().forget(each.entry.node.get(), 1);
+  if (result) return {};
+  handle.last_page.end();
+  for (const Looked& each : looked) volume().nodes().forget(each.entry.node.get(), 1);
   return result;
 }
 

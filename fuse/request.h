@@ -62,7 +62,7 @@ class Request {
     size_t offset;
     dht::Entry entry;
   };
-  Result<void> reply_directory(std::span<std::byte> page, std::span<const Looked> looked);
+  Result<void> reply_directory(DirectoryHandle& handle, std::span<std::byte> page, std::span<const Looked> looked);
   Result<void> reply_written(size_t size);
   Result<void> reply_offset(uint64_t offset);
   Result<void> reply_xattr_size(size_t size);
