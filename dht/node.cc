@@ -128,7 +128,8 @@ KernelPages& Node::make_kernel_pages() {
 void Node::note_kept(double seconds) {
   constexpr int64_t kLateMs = 1'000;
   if (seconds <= 0) return;
-  const int64_t until_ms = boottime_ms() + static_cast<int64_t>(seconds * 1000) + kLateMs;
+  const int64_t now_ms = boottime_ms(), until_ms = now_ms + static_cast<int64_t>(seconds * 1000) + kLateMs;
+  told_to_keep_ms_.store(now_ms, std::memory_order_release);
   int64_t before = kept_until_ms_.load(std::memory_order_relaxed);
   while (before < until_ms && !kept_until_ms_.compare_exchange_weak(before, until_ms, std::memory_order_acq_rel)) {
   }

@@ -113,8 +113,9 @@ class Node : public std::enable_shared_from_this<Node> {
   KernelPages* kernel_pages() const { return kernel_pages_.load(std::memory_order_acquire); }
   KernelPages& make_kernel_pages();
 
-  // Files: the kernel has been told that it may keep the attributes for so long.
+  // Files: the kernel is being told that it may keep the attributes for so long.
   void note_kept(double seconds);
+  int64_t told_to_keep_ms() const { return told_to_keep_ms_.load(std::memory_order_acquire); }  // when it was last, CLOCK_BOOTTIME
   bool may_be_kept() const { return boottime_ms() < kept_until_ms_.load(std::memory_order_acquire); }
   // It is about to be told to keep them no longer. What it may keep from now on counts anew. REQUIRES: between deliveries.
   bool end_kept() { return boottime_ms() < kept_until_ms_.exchange(0, std::memory_order_acq_rel); }
@@ -192,7 +193,7 @@ class Node : public std::enable_shared_from_this<Node> {
   std::unique_ptr<AsDirectory> as_directory_;  // guarded by mutex_; null until needed
   std::unique_ptr<AsFile> as_file_;            // guarded by mutex_; null until needed
   std::atomic<KernelPages*> kernel_pages_ = nullptr;
-  std::atomic<int64_t> kept_until_ms_ = 0;
+  std::atomic<int64_t> kept_until_ms_ = 0, told_to_keep_ms_ = 0;
 };
 
 // From before a request that changes a directory, or names in it, until the kernel has its answer.

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "brick/base/clock.h"
 #include "dht/open_file.h"
 #include "fuse/fuse_protocol.h"
 #include "fuse/request.h"
@@ -15,7 +16,7 @@
 namespace voldfs::fuse {
 namespace {
 
-constexpr int kNewInodeTries = 5;  // a millisecond each: until the kernel has made an inode of a reply that it has got
+constexpr int64_t kNewInodeMs = 20;  // until the kernel has made an inode of a reply that it has got
 
 // Of a directory the listing that the kernel keeps goes along: its pages are locked for moments only. A file's are locked
 // while they are read and written, which may wait for the one who waits for us; AUTO_INVAL_DATA drops them later.
@@ -52,8 +53,9 @@ bool KernelCaches::invalidate(const dht::NodePtr& node, int64_t start) {
 void KernelCaches::drop_open(const dht::NodePtr& node) { mount_.kept_opens->drop(node->id()); }
 
 void KernelCaches::drop_attributes(const dht::NodePtr& node) {
-  for (int tries = 0; !invalidate(node, pages_of(*node)); ++tries) {
-    if (tries == kNewInodeTries) return void(advance_epoch());  // whoever comes by name asks again
+  while (!invalidate(node, pages_of(*node))) {
+    // It has forgotten the inode, if it had one.
+    if (boottime_ms() - node->told_to_keep_ms() > kNewInodeMs) return void(advance_epoch());  // whoever comes by name asks again
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 }
