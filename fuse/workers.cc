@@ -100,7 +100,7 @@ void Workers::ended() {
 Result<void> Workers::spawn() {
   auto channel = take_channel();
   if (!channel) return fail(channel.error());
-  auto thread = std::make_unique<Thread>(this, std::move(*channel));
+  auto thread = std::make_unique<Thread>(Thread{this, std::move(*channel)});
   pthread_attr_t attributes;
   ::pthread_attr_init(&attributes);
   ::pthread_attr_setstacksize(&attributes, kWorkerStackBytes);
