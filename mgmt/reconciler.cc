@@ -171,8 +171,8 @@ void Reconciler::write_maps(const Volumes& volumes) {
   const std::string directory = node_.options().state_dir + "/maps/";
   for (const auto& [name, volume] : volumes) {
     const uint64_t source = source_of(volume->map);
-    write_derived(directory + name + ".json.secret", source, 0600, [&] { return volume->secret + "\n"; });
-    write_derived(directory + name + ".json", source, 0644, [&] { return volume->map.to_json(); });
+    write_derived(directory + name + ".json.secret", source, 0600, [&volume = volume] { return volume->secret + "\n"; });
+    write_derived(directory + name + ".json", source, 0644, [&volume = volume] { return volume->map.to_json(); });
   }
 }
 
