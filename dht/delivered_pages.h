@@ -36,7 +36,7 @@ class DeliveredPages {
   // may have to wait for a lookup before it can link a name, and that for us. False: there were none.
   bool wait(const Id& directory);
 
-  static constexpr std::chrono::milliseconds kLinkedWithin{100};
+  static constexpr std::chrono::milliseconds kLinkedWithin{20};
 
  private:
   struct Delivered {
