@@ -20,6 +20,7 @@ inline constexpr size_t kWorkerStackBytes = 1u << 20; // address space; sanitize
 inline constexpr int kGroupsMax = 65'536;             // of a process: the kernel's NGROUPS_MAX
 
 inline constexpr uint32_t kUnmountWaitMs = 10'000;    // for requests in flight, after SIGTERM
+inline constexpr int kSyncWaitMs = 30'000;            // for pages of mappings to be written, before that
 inline constexpr uint32_t kMountWaitMs = 30'000;      // for the bricks, when mounting
 inline constexpr uint32_t kMountWaitCopyMs = 5'000;   // the same, of a map that may be out of date
 inline constexpr int kMapAskTries = 64;               // at one address, where bricks of several volumes answer

@@ -2,12 +2,17 @@
 
 #include <fcntl.h>
 #include <mntent.h>
+#include <poll.h>
+#include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/sysmacros.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <climits>
 #include <cstdio>
 #include <cstdlib>
@@ -20,6 +25,45 @@ namespace voldfs::fuse {
 namespace {
 
 constexpr char kType[] = "fuse.voldfs";
+
+// Something that asks this mount, in a process of its own. Who waits for an answer of his own process waits for ever where that is being
+// killed: the threads that would answer go first, and the kernel ends the connection only when all have gone.
+class Apart {
+ public:
+  // `ask` makes system calls alone; the result is its errno.
+  template <class Ask>
+  explicit Apart(const Ask& ask) : pid_(::fork()) {
+    if (pid_ != 0) return;
+    ::close_range(STDERR_FILENO + 1, UINT_MAX, 0);  // the connection above all
+    ::_exit(ask());
+  }
+  // By then the connection has ended, or there is an answer.
+  ~Apart() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  Apart(const Apart&) = delete;
+  Apart& operator=(const Apart&) = delete;
+
+  // ETIMEDOUT: not within so many milliseconds; -1: however long it takes.
+  int wait(int milliseconds) {
+    if (pid_ < 0) return EAGAIN;
+    const unique_fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
+    pollfd ready{process.get(), POLLIN, 0};
+    while (::poll(&ready, 1, milliseconds) < 0)
+      if (errno != EINTR) return errno;
+    int status = 0;
+    if (::waitpid(pid_, &status, WNOHANG) != pid_) return ETIMEDOUT;
+    pid_ = 0;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
+  }
+
+ private:
+  pid_t pid_;
+};
+
+int answer(int result) { return result < 0 ? errno : 0; }
 
 Explained<std::string> absolute_directory(const std::string& directory) {
   char path[PATH_MAX];
@@ -52,19 +96,23 @@ Explained<MountPoint> MountPoint::mount(const std::string& directory, const Moun
 }
 
 Explained<void> MountPoint::check() const {
-  struct stat root{};
-  struct statvfs space{};
-  if (::stat(directory_.c_str(), &root) < 0)
-    return explain("the root of the mount does not answer: " + std::string(std::strerror(errno)));
-  if (::statvfs(directory_.c_str(), &space) < 0)
-    return explain("statfs of the mount fails: " + std::string(std::strerror(errno)));
+  Apart root([this] {
+    struct stat found{};
+    return answer(::stat(directory_.c_str(), &found));
+  });
+  if (const int error = root.wait(-1); error != 0) return explain("the root of the mount does not answer: " + std::string(std::strerror(error)));
+  Apart space([this] {
+    struct statvfs found{};
+    return answer(::statvfs(directory_.c_str(), &found));
+  });
+  if (const int error = space.wait(-1); error != 0) return explain("statfs of the mount fails: " + std::string(std::strerror(error)));
   return {};
 }
 
 void MountPoint::set_readahead(unsigned kib) const {
-  struct stat root{};
-  if (::stat(directory_.c_str(), &root) < 0) return;
-  const std::string path = "/sys/class/bdi/" + std::to_string(major(root.st_dev)) + ":" + std::to_string(minor(root.st_dev)) + "/read_ahead_kb";
+  struct statx root{};  // of the device alone, which the mount is not asked for
+  if (::statx(AT_FDCWD, directory_.c_str(), AT_STATX_DONT_SYNC, 0, &root) < 0) return;
+  const std::string path = "/sys/class/bdi/" + std::to_string(root.stx_dev_major) + ":" + std::to_string(root.stx_dev_minor) + "/read_ahead_kb";
   unique_fd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
   const std::string value = std::to_string(kib);
   if (!file || ::write(file.get(), value.data(), value.size()) < 0)
@@ -73,7 +121,12 @@ void MountPoint::set_readahead(unsigned kib) const {
 
 void MountPoint::unmount() const {
   if (::umount2(directory_.c_str(), UMOUNT_NOFOLLOW) == 0 || errno != EBUSY) return;
-  if (unique_fd root(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)); root) ::syncfs(root.get());
+  Apart sync([this] {
+    const int root = ::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return answer(root < 0 ? root : ::syncfs(root));
+  });
+  if (const int error = sync.wait(kSyncWaitMs); error != 0)
+    spdlog::warn("mount.unmount without all mapped pages written directory={} error=\"{}\"", directory_, std::strerror(error));
   // EBUSY again, but fuse_umount_begin() has ended the connection: nobody waits for us any more.
   if (::umount2(directory_.c_str(), MNT_FORCE | UMOUNT_NOFOLLOW) == 0) return;
   if (::umount2(directory_.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) < 0)

@@ -43,7 +43,11 @@ class EntryMemory {
 int make_ring(io_uring& ring) {
   io_uring_params params{};
   params.flags = IORING_SETUP_SQE128 | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
-  return -io_uring_queue_init_params(2, &ring, &params);
+  if (const int made = io_uring_queue_init_params(2, &ring, &params); made < 0) return -made;
+  // A child that asks the mount (mount_point.cc) would keep the ring by its memory, and by the ring the connection, when this process has gone.
+  const int kept = io_uring_ring_dontfork(&ring);
+  if (kept < 0) io_uring_queue_exit(&ring);
+  return -kept;
 }
 
 // The worker's thread only, but for send(): that may come from another thread when the operation has parked its request

@@ -363,6 +363,28 @@ TEST(MountCommand, Sigterm_WhileBusy_UnmountsAndEndsClean) {
   ::close(fd);
 }
 
+// Asked to end, it has the kernel write what was changed through mappings, which takes a brick that is down.
+TEST(MountCommand, KilledWhileItEnds_ABrickDown_IsGone) {
+  MountedVolume volume;
+  const std::string path = volume.mount();
+  const int fd = ::open((path + "/f").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+  ASSERT_GE(fd, 0);
+  for (size_t brick = 0; brick < 2; brick++) volume.kill_brick(brick);
+  const pid_t client = volume.client(0).pid();
+  const auto is_asking = [client] {  // by a process of its own
+    for (const auto& task : std::filesystem::directory_iterator("/proc/" + std::to_string(client) + "/task"))
+      if (!read_all(task.path() / "children").empty()) return true;
+    return false;
+  };
+  ASSERT_EQ(::kill(client, SIGTERM), 0);
+  EXPECT_TRUE(wait_until(kDeadlineMs, is_asking)) << volume.logs();
+  ASSERT_EQ(::kill(client, SIGKILL), 0);
+  EXPECT_TRUE(wait_until(kDeadlineMs, [&] { return !volume.client(0).is_running(); }));
+  struct stat stat{};
+  EXPECT_NE(::fstat(fd, &stat), 0);
+  ::close(fd);
+}
+
 TEST(MountCommand, Remount_InodeNumbers_Stay) {
   MountedVolume volume;
   const std::string first = volume.mount(), second = volume.mount();
