@@ -23,7 +23,7 @@ class Api {
   enum class Access {
     kRead,    // root over the unix socket; over TCP with the token, or as a node
     kSocket,  // the unix socket alone: what changes something, or tells a secret
-    kNodes,   // nodes among themselves, signed
+    kNodes,   // nodes among themselves
   };
   struct Arguments {
     Json body;         // POST

@@ -86,10 +86,9 @@ HttpReply Api::handle(const HttpRequest& request) try {
     if (!fits(route.path, request.path, arguments.name)) continue;
     known_path = true;
     if (request.method != route.method) continue;
-    // The token goes over the network in the clear: it reads, and changes nothing.
     if (route.access == Access::kSocket && !request.local)
       return error_reply(403, "This is answered over the unix socket of a node alone, " + node_.options().run_dir + "/voldmgmt.socket.");
-    if (route.access == Access::kNodes && !request.signed_) return error_reply(403, "This is for nodes of the cluster among themselves.");
+    if (route.access == Access::kNodes && !request.node) return error_reply(403, "This is for nodes of the cluster among themselves.");
     if (request.method == "POST") {
       arguments.body = body_of(request.body);
       if (!arguments.body.is_object()) return error_reply(400, "The request's body is no JSON object, or one that is nested too deep.");
@@ -156,7 +155,7 @@ HttpReply Api::get_clients(const HttpRequest& request, const Arguments&) {
 }
 HttpReply Api::get_doctor(const HttpRequest&, const Arguments&) { return reply(doctor()); }
 HttpReply Api::get_token(const HttpRequest&, const Arguments&) {
-  return reply({{"token", to_hex(node_.credentials().key)}, {"api_token", node_.credentials().token}});
+  return reply({{"token", to_hex(node_.secret())}, {"api_token", node_.credentials().token}, {"authority", node_.credentials().tls->authority_pem()}});
 }
 HttpReply Api::get_backup(const HttpRequest&, const Arguments&) { return reply(node_.backup()); }
 

@@ -187,7 +187,7 @@ void Consensus::Impl::make_machine() {
 
 bool Consensus::Impl::open() {
   transport = std::make_unique<RaftTransport>(
-      &loop, RaftTransport::Options{options.cluster, options.secret, options.listen, options.resolve, options.refuse});
+      &loop, RaftTransport::Options{options.cluster, options.tls, options.listen, options.resolve, options.refuse});
   if (const auto bound = transport->bind(); !bound) {
     failure.sentence = bound.error();
     transport->get()->close(transport->get(), [](raft_uv_transport*) {});

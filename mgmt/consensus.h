@@ -10,6 +10,7 @@
 
 #include "brick/base/id.h"
 #include "brick/base/result.h"
+#include "mgmt/tls.h"
 
 // The replicated log, behind a narrow interface. consensus.cc, voter_io.cc and raft_transport.cc are the only files that
 // know libraft and libuv.
@@ -35,7 +36,7 @@ struct ConsensusOptions {
   std::string directory;          // the log's own; exists
   std::string memory_path;        // the second copy of what this voter promised, outside `directory`
   Id cluster;
-  std::string secret;             // both ends of a connection prove that they have it
+  std::shared_ptr<const Tls> tls; // of this node, for the connections between voters
   uint64_t voter = 0;
   Endpoint listen;
   bool bootstrap = false;         // a new log whose only member is this voter

@@ -2,13 +2,17 @@
 
 #include <arpa/inet.h>
 #include <httplib.h>
+#include <openssl/err.h>
+#include <spdlog/spdlog.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <atomic>
 #include <cstring>
 #include <thread>
 
+#include "brick/base/clock.h"
 #include "brick/base/unique_fd.h"
 #include "mgmt/fault_point.h"
 #include "mgmt/secret.h"
@@ -20,18 +24,7 @@ namespace {
 constexpr size_t kThreads = 16;
 constexpr time_t kIoTimeoutS = 5;
 
-// Header fields of signed requests and replies.
-constexpr char kChallenge[] = "X-Voldfs-Challenge", kNonce[] = "X-Voldfs-Nonce", kMac[] = "X-Voldfs-Mac";
-
-// The same text on both ends, however the literal was written.
-std::string destination_of(const std::string& address, uint16_t port) {
-  unsigned char parsed[sizeof(in6_addr)];
-  char text[INET6_ADDRSTRLEN] = {};
-  for (const int family : {AF_INET, AF_INET6}) {
-    if (::inet_pton(family, address.c_str(), parsed) == 1 && ::inet_ntop(family, parsed, text, sizeof text)) return std::string(text) + ":" + std::to_string(port);
-  }
-  return address + ":" + std::to_string(port);
-}
+constexpr int64_t kPlainWarningMs = 10'000;  // between two warnings of those who speak no TLS
 
 Explained<sockaddr_un> unix_address(const std::string& path) {
   sockaddr_un address{};
@@ -51,7 +44,7 @@ unique_fd connect_unix(const std::string& path) {
 }
 
 // cpp-httplib of Debian 12 knows no unix sockets; its accept loop takes any listening one.
-class Listener : public httplib::Server {
+class UnixListener : public httplib::Server {
  public:
   Explained<void> bind_unix(const std::string& path) {
     const auto address = unix_address(path);
@@ -95,64 +88,87 @@ void set_options(int fd) {
   ::fcntl(fd, F_SETFD, FD_CLOEXEC);                              // a brick must not keep the port
 }
 
+// Who speaks plain HTTP to a port of TLS is told so; OpenSSL alone would hang up without a word. Called as handshakes end.
+void answer_plain(const SSL* ssl, int where, int result) {
+  if (where != SSL_CB_ACCEPT_EXIT || result > 0 || ERR_GET_REASON(::ERR_peek_last_error()) != SSL_R_HTTP_REQUEST) return;
+  static std::atomic<int64_t> next_ms{0};
+  if (const int64_t now = boottime_ms(); now >= next_ms.exchange(now + kPlainWarningMs))
+    spdlog::warn("request refused reason=\"it came without TLS; all nodes need the same version of voldfs, and other programs https://\"");
+  const int fd = ::SSL_get_fd(ssl);
+  char request[4096];
+  while (::recv(fd, request, sizeof request, MSG_DONTWAIT) > 0) {}  // what is left unread would take the answer away
+  static constexpr std::string_view body = "{\"error\":\"This port speaks TLS alone: https://. The certificate of the cluster's authority is in /etc/voldfs/authority.pem on each node.\"}\n";
+  const std::string answer = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + std::string(body);
+  ::send(fd, answer.data(), answer.size(), MSG_NOSIGNAL | MSG_DONTWAIT);  // best effort
+}
+
+std::string where_text(const HttpTarget& target) {
+  const bool six = target.address.find(':') != std::string::npos;
+  return !target.unix_socket.empty() ? target.unix_socket : (six ? "[" + target.address + "]" : target.address) + ":" + std::to_string(target.port);
+}
+
+std::string no_answer(const HttpTarget& target, const Tls::Other& other, httplib::Error error) {
+  const std::string where = where_text(target);
+  if (other.verdict == Tls::Other::Verdict::kForeign) return "What answers at " + where + " does not know the cluster's secret.";
+  if (other.verdict == Tls::Other::Verdict::kElsewhere) return "What answers at " + where + " is the node of another address.";
+  if (error == httplib::Error::SSLConnection)
+    return "What listens at " + where + " speaks no TLS, or not in time: is it another program, or a voldmgmt of another version?";
+  return "No answer from voldmgmt at " + where + " (" + httplib::to_string(error) + ").";
+}
+
 }  // namespace
 
 struct HttpServer::Impl {
-  Listener server;
   std::function<Credentials()> credentials;  // null: the unix socket
   Handler handler;
-  std::string destination;                   // ADDRESS:PORT, with credentials
-  Challenges challenges;
+  Tls::Current tls;                          // before the server, which asks it
+  std::unique_ptr<httplib::Server> server;
   std::thread thread;
 
   void answer(const httplib::Request& in, httplib::Response& out) {
-    HttpRequest request{in.method, in.path, in.body, {}, !credentials, false};
+    HttpRequest request{in.method, in.path, in.body, {}, !credentials, credentials && Tls::proven(in.ssl)};
     for (const auto& [key, value] : in.params) request.query[key] = value;
     HttpReply reply{401, "{\"error\":\"This needs a credential: the header Authorization: Bearer TOKEN, with the api_token that `voldctl peer token --json` prints on a node (not the token, which is the secret of the cluster itself).\"}\n"};
-    const Credentials known = credentials ? credentials() : Credentials{};
-    const Proof proof{in.get_header_value(kChallenge), in.get_header_value(kNonce), in.get_header_value(kMac)};
-    request.signed_ = !request.local && is_signed(in, known, proof);
-    const bool has_token = proof.mac.empty() && !known.token.empty() && same(in.get_header_value("Authorization"), "Bearer " + known.token);
-    if (request.local || request.signed_ || has_token) reply = handler(request);
-    else if (!proof.mac.empty()) out.set_header(kChallenge, challenges.current());  // to try again with
-    if (request.signed_) out.set_header(kMac, reply_mac(known.key, proof, reply.status, reply.body));
+    const auto has_token = [&] {
+      const std::string token = credentials().token;
+      return !token.empty() && same(in.get_header_value("Authorization"), "Bearer " + token);
+    };
+    if (request.local || request.node || has_token()) reply = handler(request);
     out.status = reply.status;
     out.set_content(reply.body, reply.type.c_str());
   }
 
-  bool is_signed(const httplib::Request& in, const Credentials& known, const Proof& proof) {
-    return !proof.mac.empty() && !known.key.empty() &&
-           same(proof.mac, request_mac(known.key, destination, proof, in.method, in.target, in.body)) && challenges.take(proof);
-  }
-
   void set_up() {
-    server.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
-    server.set_payload_max_length(kRequestSizeMax);
-    server.set_read_timeout(kIoTimeoutS);
-    server.set_write_timeout(kIoTimeoutS);
-    server.set_keep_alive_max_count(1);  // a connection that waits would hold a thread
+    server->new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
+    server->set_payload_max_length(kRequestSizeMax);
+    server->set_read_timeout(kIoTimeoutS);
+    server->set_write_timeout(kIoTimeoutS);
+    server->set_tcp_nodelay(true);
+    server->set_keep_alive_max_count(1);  // a connection that waits would hold a thread
     const auto route = [this](const httplib::Request& in, httplib::Response& out) { answer(in, out); };
-    server.Get(".*", route).Post(".*", route).Put(".*", route).Delete(".*", route);
+    server->Get(".*", route).Post(".*", route).Put(".*", route).Delete(".*", route);
   }
 
   void run() {
-    thread = std::thread([this] { server.listen_after_bind(); });
-    while (!server.is_running()) std::this_thread::yield();
+    thread = std::thread([this] { server->listen_after_bind(); });
+    while (!server->is_running()) std::this_thread::yield();
   }
 };
 
 HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 HttpServer::~HttpServer() {
-  impl_->server.stop();
+  impl_->server->stop();
   impl_->thread.join();
 }
 
 Explained<std::unique_ptr<HttpServer>> HttpServer::on_unix_socket(const std::string& path, Handler handler) {
   auto impl = std::make_unique<Impl>();
   impl->handler = std::move(handler);
+  auto listener = std::make_unique<UnixListener>();
+  if (auto bound = listener->bind_unix(path); !bound) return explain(bound.error());
+  impl->server = std::move(listener);
   impl->set_up();
-  if (auto bound = impl->server.bind_unix(path); !bound) return explain(bound.error());
   impl->run();
   return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
 }
@@ -162,10 +178,15 @@ Explained<std::unique_ptr<HttpServer>> HttpServer::on_tcp(const std::string& add
   auto impl = std::make_unique<Impl>();
   impl->handler = std::move(handler);
   impl->credentials = std::move(credentials);
-  impl->destination = destination_of(address, port);
+  impl->tls = [made = impl.get()] { return made->credentials().tls; };
+  impl->server = std::make_unique<httplib::SSLServer>([&](SSL_CTX& context) {
+    Tls::listening(&context, impl->tls);
+    ::SSL_CTX_set_info_callback(&context, answer_plain);
+    return true;
+  });
   impl->set_up();
-  impl->server.set_socket_options(set_options);
-  if (!impl->server.bind_to_port(address.c_str(), port))
+  impl->server->set_socket_options(set_options);
+  if (!impl->server->bind_to_port(address.c_str(), port))
     return explain("Could not listen on " + address + ":" + std::to_string(port) +
                    ": the address is not of this machine, or another program has the port.");
   impl->run();
@@ -175,38 +196,26 @@ Explained<std::unique_ptr<HttpServer>> HttpServer::on_tcp(const std::string& add
 Explained<HttpReply> http_call(const HttpTarget& target, const std::string& method, const std::string& path,
                                const std::string& body, int timeout_ms) {
   if (target.unix_socket.empty() && cut_off(target.address)) return explain("No answer from voldmgmt at " + target.address + " (a test has cut the way).");
+  Tls::Other other{target.address};  // outlives the client
   std::unique_ptr<httplib::ClientImpl> client;
-  if (!target.unix_socket.empty())
+  if (!target.unix_socket.empty()) {
     client = std::make_unique<UnixClient>(target.unix_socket);
-  else
-    client = std::make_unique<httplib::ClientImpl>(target.address, target.port);
+  } else {
+    auto secured = std::make_unique<httplib::SSLClient>(target.address, target.port);
+    secured->enable_server_certificate_verification(false);  // httplib's own; that of the context is in its place
+    Tls::connecting(secured->ssl_context(), other, target.tls);
+    client = std::move(secured);
+  }
   const time_t seconds = timeout_ms / 1000, rest_us = timeout_ms % 1000 * 1000;
   client->set_connection_timeout(std::min<time_t>(seconds, 1), seconds >= 1 ? 0 : rest_us);
   client->set_read_timeout(seconds, rest_us);
   client->set_write_timeout(seconds, rest_us);
   client->set_socket_options(set_options);
-  const std::string where = target.unix_socket.empty() ? destination_of(target.address, target.port) : target.unix_socket;
-  KnownChallenges own;
-  KnownChallenges& challenges = target.challenges ? *target.challenges : own;
-  for (bool again = false;; again = true) {
-    httplib::Headers headers;
-    Proof proof;
-    if (!target.key.empty()) {
-      proof = {challenges.of(where), to_hex(random_bytes(Challenges::kNonceDigits / 2)), ""};
-      proof.mac = request_mac(target.key, where, proof, method, path, body);
-      headers = {{kChallenge, proof.challenge}, {kNonce, proof.nonce}, {kMac, proof.mac}};
-    }
-    const auto result = method == "GET" ? client->Get(path.c_str(), headers) : client->Post(path.c_str(), headers, body, "application/json");
-    if (!result) return explain("No answer from voldmgmt at " + where + " (" + httplib::to_string(result.error()) + ").");
-    const std::string challenge = result->get_header_value(kChallenge);
-    if (result->status == 401 && !challenge.empty() && challenge != proof.challenge && !again) {
-      challenges.note(where, challenge);
-      continue;
-    }
-    if (!target.key.empty() && result->status != 401 && !same(result->get_header_value(kMac), reply_mac(target.key, proof, result->status, result->body)))
-      return explain("What answered at " + where + " does not know the cluster's secret.");
-    return HttpReply{result->status, result->body, result->get_header_value("Content-Type")};
-  }
+  client->set_tcp_nodelay(true);
+  const auto result = method == "GET" ? client->Get(path.c_str()) : client->Post(path.c_str(), body, "application/json");
+  if (target.verdict) *target.verdict = other.verdict;
+  if (!result || (target.tls && other.verdict != Tls::Other::Verdict::kTrusted)) return explain(no_answer(target, other, result.error()));
+  return HttpReply{result->status, result->body, result->get_header_value("Content-Type")};
 }
 
 Explained<void> http_post_url(const std::string& url, const std::string& body, int timeout_ms) {

@@ -6,9 +6,9 @@
 #include <string>
 
 #include "brick/base/result.h"
-#include "mgmt/signed_request.h"
+#include "mgmt/tls.h"
 
-// HTTP/1.1 over TCP and unix sockets; the only file that knows cpp-httplib.
+// HTTP/1.1 over TLS on TCP (tls.h), and over unix sockets; the only file that knows cpp-httplib.
 namespace voldfs::mgmt {
 
 inline constexpr size_t kRequestSizeMax = 64u << 20;
@@ -17,7 +17,7 @@ struct HttpRequest {
   std::string method, path, body;
   std::map<std::string, std::string> query;
   bool local = false;   // over the unix socket, which root alone can open
-  bool signed_ = false; // by a node of this cluster, for this node, and for the first time
+  bool node = false;    // from a node of this cluster: it showed a certificate of the cluster's authority
 };
 
 struct HttpReply {
@@ -30,14 +30,15 @@ struct HttpReply {
 class HttpServer {
  public:
   using Handler = std::function<HttpReply(const HttpRequest&)>;
-  // The key that signs requests of nodes, and the token ("Authorization: Bearer TOKEN") of everybody else over TCP.
+  // What nodes know each other by, and the token ("Authorization: Bearer TOKEN") of everybody else over TCP.
   struct Credentials {
-    std::string key, token;
+    std::shared_ptr<const Tls> tls;
+    std::string token;
   };
 
   // The socket is 0600. Replaces a socket that nobody listens on.
   static Explained<std::unique_ptr<HttpServer>> on_unix_socket(const std::string& path, Handler handler);
-  // A request without a credential is answered 401, whatever it asks for. `credentials` is called for each.
+  // TLS alone. A request without a credential is answered 401, whatever it asks for. `credentials` is called for each connection.
   static Explained<std::unique_ptr<HttpServer>> on_tcp(const std::string& address, uint16_t port,
                                                        std::function<Credentials()> credentials, Handler handler);
   ~HttpServer();
@@ -52,8 +53,8 @@ struct HttpTarget {
   std::string unix_socket;   // or
   std::string address;
   uint16_t port = 0;
-  std::string key;           // signs the request, and must have signed the reply; empty: none (unix socket)
-  KnownChallenges* challenges = nullptr;  // of others, kept by the caller; null: asked for each time
+  std::shared_ptr<const Tls> tls;  // of this end; the other must be the node at this address. Null: none (unix socket)
+  Tls::Other::Verdict* verdict = nullptr;  // what the other end showed, for who wants to know
 };
 
 // One request and its reply; the error says that there was none.

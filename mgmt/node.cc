@@ -76,7 +76,7 @@ Explained<void> Node::open() {
   if (!identity) return explain(identity.error());
   {
     const std::lock_guard lock(mutex_);
-    secret_ = *secret;
+    take_secret(*secret);
     identity_ = *identity;
     // What is known before the log says more; every read is answered from the first moment.
     if (const auto document = read_document(options_.state_dir + "/state.json")) {
@@ -93,7 +93,7 @@ ConsensusOptions Node::log_options(const Identity& identity) const {
   options.directory = log_dir();
   options.memory_path = options_.conf_dir + "/voter.json";
   options.cluster = identity.cluster;
-  options.secret = secret_;
+  options.tls = tls_;
   options.voter = identity.voter;
   options.listen = {options_.address, options_.raft_port};
   options.bootstrap = identity.standing == Identity::Standing::kNew;
@@ -210,7 +210,19 @@ Identity Node::identity() const {
 
 HttpServer::Credentials Node::credentials() const {
   const std::lock_guard lock(mutex_);
-  return {secret_, api_token(secret_)};
+  return {tls_, api_token(secret_)};
+}
+
+std::string Node::secret() const {
+  const std::lock_guard lock(mutex_);
+  return secret_;
+}
+
+std::shared_ptr<const Tls> Node::tls_of(const std::string& secret) const { return std::make_shared<const Tls>(secret, options_.name, options_.address); }
+
+void Node::take_secret(const std::string& secret) {
+  secret_ = secret;
+  tls_ = tls_of(secret);
 }
 
 ConsensusStatus Node::log_status() const {
@@ -457,12 +469,11 @@ void Node::ask_for_renewal() {
 }
 
 Explained<Json> Node::call_peer(const Peer& peer, const std::string& method, const std::string& path, const Json& body, int timeout_ms) const {
-  const HttpTarget target{"", peer.address, peer.api_port, credentials().key, &challenges_};
+  const HttpTarget target{"", peer.address, peer.api_port, credentials().tls};
   const auto reply = http_call(target, method, path, body.is_null() ? "" : body.dump(), timeout_ms);
   if (!reply) return explain(reply.error());
   Json json = Json::parse(reply->body, nullptr, false);
   if (json.is_discarded()) return explain("Peer " + peer.name + " did not answer in JSON.");
-  if (reply->status == 401) return explain("Peer " + peer.name + " refused the cluster's secret.");
   return json;
 }
 

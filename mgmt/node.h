@@ -48,6 +48,7 @@ class Node : private StateMachine {
   Identity identity() const;
   ConsensusStatus log_status() const;
   HttpServer::Credentials credentials() const;
+  std::string secret() const;  // the cluster's
   bool leading() const;
   bool votes() const;      // the log has taken it in as a voter
 
@@ -66,8 +67,8 @@ class Node : private StateMachine {
     bool witness = false;
   };
   Explained<Json> probe(const Probe& probe);
-  // The other side of a probe (sealed with this node's token or secret).
-  Explained<Json> answer_probe(const Json& request);
+  // The other side of a probe. REQUIRES: who asks has proved to know this node's secret.
+  Explained<Json> answer_probe(const Json& body);
   // A peer that lost its memory asks for a new voter number.
   Explained<Json> renew_peer(const Json& request);
   // peer recover: goes on without the peers named, whose votes are lost for good.
@@ -81,7 +82,7 @@ class Node : private StateMachine {
   // or name); the other nodes come back by themselves, or by a probe in their place. A new incarnation of every map.
   Explained<Json> restore_backup(const Json& document, const std::string& as);
 
-  // One request to a peer, signed.
+  // One request to a peer.
   Explained<Json> call_peer(const Peer& peer, const std::string& method, const std::string& path, const Json& body, int timeout_ms) const;
   std::vector<std::string> unreachable_peers() const;
   // Waits, for a few seconds, until every peer shows at least this version of the state. The names of those that do not.
@@ -114,6 +115,8 @@ class Node : private StateMachine {
   ConsensusOptions log_options(const Identity& identity) const;
   Explained<void> save(const Identity& identity);
   Explained<void> save_secret(const std::string& secret);
+  void take_secret(const std::string& secret);  // REQUIRES: mutex_ is held
+  std::shared_ptr<const Tls> tls_of(const std::string& secret) const;
   std::string log_dir() const { return options_.state_dir + "/log"; }
   Peer self(const Identity& identity) const;
   std::shared_ptr<Consensus> log() const;
@@ -132,6 +135,7 @@ class Node : private StateMachine {
   std::condition_variable wake_;              // with mutex_
   Identity identity_;                         // guarded by mutex_
   std::string secret_;                        // guarded by mutex_
+  std::shared_ptr<const Tls> tls_;            // guarded by mutex_; made of secret_
   std::shared_ptr<const ClusterState> state_ = std::make_shared<ClusterState>();  // guarded by mutex_
   std::shared_ptr<Consensus> log_;            // guarded by mutex_; null while it is being changed
   std::function<void()> changed_;             // guarded by mutex_
@@ -141,7 +145,6 @@ class Node : private StateMachine {
   ClusterState machine_;
   int64_t behind_since_ms_ = 0;               // as machine_: since when it has caught up with less than was known
   std::atomic<bool> live_{false};             // it has caught up once, and is published from then on; written as machine_
-  mutable KnownChallenges challenges_;        // of peers
   std::atomic<bool> log_is_read_{false};      // machine_ has been all that the log holds, since it was opened
   std::atomic<bool> log_is_blank_{true};      // machine_ has no cluster yet; of a log that is read, there is none in it
   bool stopping_ = false;                     // guarded by mutex_

@@ -107,14 +107,17 @@ Json Node::commit(Json command) {
 
 namespace {
 
-// A voice to the node that is probed: sealed, for it may not have the cluster's secret yet.
-Explained<Json> ask_probed(const Node::Probe& probe, const std::string& key, const Json& body) {
-  const Json message = {{"sealed", to_hex(seal(key, "voldfs probe", body.dump()))}};
-  const auto reply = http_call({"", probe.address, probe.port, key}, "POST", "/v1/local/probe", message.dump(), kProbeTimeoutMs);
-  if (!reply) return explain(reply.error());
-  if (reply->status == 401)
+// A voice to the node that is probed. `tls` is made of its own secret, for it may not have the cluster's yet: so it proves to be the node
+// whose token was given, before it is told anything, and this one that it was given the token.
+Explained<Json> ask_probed(const Node::Probe& probe, const std::shared_ptr<const Tls>& tls, const Json& body) {
+  auto verdict = Tls::Other::Verdict::kUnknown;
+  const auto reply = http_call({"", probe.address, probe.port, tls, &verdict}, "POST", "/v1/local/probe", body.dump(), kProbeTimeoutMs);
+  if (verdict == Tls::Other::Verdict::kForeign && !probe.token.empty())
+    return explain("This is not the token of the node at " + probe.address + ":" + std::to_string(probe.port) + ": `voldctl peer token` prints it there. (Or somebody else answers in its place.)");
+  if (verdict == Tls::Other::Verdict::kForeign)
     return explain("The node at " + probe.address + ":" + std::to_string(probe.port) + " does not know this cluster's secret: run `voldctl peer token` there, and " +
                    "`voldctl peer probe " + probe.address + " --token=TOKEN` here, or copy /etc/voldfs/secret to it.");
+  if (!reply) return explain(reply.error());
   const Json json = Json::parse(reply->body, nullptr, false);
   if (!json.is_object()) return explain("The node at " + probe.address + " did not answer as a voldmgmt does.");
   if (json.contains("error")) return explain(json.value("error", ""));
@@ -152,14 +155,14 @@ Explained<Json> Node::plan_probe(const Probe& probe, Peer& peer) const {
 // handed a place that was never committed waits, and takes another.
 Explained<Json> Node::probe(const Probe& probe) {
   const Identity me = identity();
-  const std::string secret = credentials().key;
-  std::string key = secret;
+  const std::string secret = this->secret();
+  auto tls = credentials().tls;
   if (!probe.token.empty()) {
     auto given = from_hex(probe.token);
     if (!given || given->size() != kClusterSecretSize) return explain("The token has 64 hexadecimal digits: `voldctl peer token` prints it on the node that is to join.");
-    key = *given;
+    tls = tls_of(*given);
   }
-  auto there = ask_probed(probe, key, {{"step", "who"}, {"cluster", me.cluster.uuid()}});
+  auto there = ask_probed(probe, tls, {{"step", "who"}, {"cluster", me.cluster.uuid()}});
   if (!there) return explain(there.error());
   auto peer = peer_from_json(there->value("peer", Json()));
   if (!peer) return explain(peer.error());
@@ -181,7 +184,7 @@ Explained<Json> Node::probe(const Probe& probe) {
   peer->voter = random_voter();  // for the plan; it says itself which one it takes
   auto command = plan_probe(probe, *peer);
   if (!command) return explain(command.error());
-  auto joined = ask_probed(probe, key, {{"step", "join"}, {"anew", anew}, {"cluster", me.cluster.uuid()}, {"incarnation", me.incarnation.uuid()},
+  auto joined = ask_probed(probe, tls, {{"step", "join"}, {"anew", anew}, {"cluster", me.cluster.uuid()}, {"incarnation", me.incarnation.uuid()},
                                         {"secret", to_hex(secret)}, {"contacts", std::move(contacts)}, {"peer", peer_to_json(*peer)}});
   if (!joined) return explain(joined.error());
   fault_point("probe.joined");
@@ -207,11 +210,7 @@ Explained<Json> Node::probe(const Probe& probe) {
 }
 
 // Probe, of the other side.
-Explained<Json> Node::answer_probe(const Json& request) {
-  const auto sealed = from_hex(request.value("sealed", ""));
-  const auto opened = sealed ? open_sealed(credentials().key, "voldfs probe", *sealed) : sealed;
-  if (!opened) return explain(opened.error());
-  const Json body = Json::parse(*opened);
+Explained<Json> Node::answer_probe(const Json& body) {
   const auto cluster = Id::parse(body.at("cluster").get<std::string>());
   if (!cluster) return explain("The probe names no cluster.");
   const std::lock_guard change(change_log_);
@@ -256,7 +255,7 @@ Explained<Json> Node::answer_probe(const Json& request) {
   {
     const std::lock_guard lock(mutex_);
     identity_ = me;
-    secret_ = *secret;
+    take_secret(*secret);
     state_ = std::make_shared<const ClusterState>();
   }
   if (auto opened_log = open_log(); !opened_log) return explain(opened_log.error());

@@ -1,19 +1,24 @@
 #include "mgmt/raft_transport.h"
 
+#include <netinet/tcp.h>
 #include <spdlog/spdlog.h>
 
 #include <cstring>
 #include <set>
 
-#include "mgmt/secret.h"
+#include "brick/base/clock.h"
+#include "mgmt/tls_stream.h"
 
 namespace voldfs::mgmt {
 
 namespace {
 
-constexpr char kMagic[] = "VLDRAFT1";
-constexpr size_t kMagicSize = 8, kNonceSize = 16, kMacSize = 32;
-constexpr size_t kHelloSize = kMagicSize + 8 + 8 + 16 + kNonceSize;
+constexpr char kMagic[] = "VLDRAFT2";
+constexpr size_t kMagicSize = 8;
+constexpr size_t kHelloSize = kMagicSize + 8 + 8 + 16;
+constexpr size_t kPiece = 64 << 10;       // that a connection holds at most, in each direction, of what libraft sends
+constexpr int kUnacknowledgedMaxMs = 5000;
+constexpr int64_t kWarningMs = 10'000;    // between two warnings of strangers
 constexpr uint64_t kHandshakeTimeoutMs = 3000;
 constexpr size_t kIncomingMax = 128;  // strangers that have not proved anything yet; above, they are hung up on
 constexpr int kBacklog = 64;
@@ -52,8 +57,11 @@ struct RaftTransport::Impl {
   raft_uv_accept_cb accepted = nullptr;
   raft_uv_transport_close_cb closed = nullptr;
   bool closing = false;
-  std::set<Connection*> connections;  // in their handshake
-  size_t incoming = 0;
+  std::set<Connection*> connections;
+  size_t incoming = 0;                // of them, in their handshake
+  Tls::Current current_tls;           // before the context, which asks it
+  OpenSslPtr<SSL_CTX> context;        // of connections that others open
+  int64_t next_warning_ms = 0;
 
   void maybe_closed() {
     if (closing && !listener && connections.empty() && closed) std::exchange(closed, nullptr)(transport);
@@ -62,170 +70,249 @@ struct RaftTransport::Impl {
   static void on_connection(uv_stream_t* stream, int status);
 };
 
-// One handshake, on either end. Owns the socket until libraft has it; ends itself.
+// One connection, on either end: TLS, hello, and then, until it ends, libraft's bytes. libraft writes to a stream of libuv
+// and reads from it; it gets one end of a socket pair, and what goes through the other end goes through TLS. Owns all but
+// libraft's end; ends itself.
 class RaftTransport::Impl::Connection {
  public:
   static void accept(Impl& transport, uv_stream_t* listener) {
     auto* self = new Connection(transport, nullptr);
     ++transport.incoming;
-    if (!self->init() || uv_accept(listener, self->stream()) != 0) return self->end(RAFT_NOCONNECTION);
-    if (transport.closing || !transport.accepted || transport.incoming > kIncomingMax) return self->end(RAFT_NOCONNECTION);
-    self->expect(kHelloSize, &Connection::got_hello);
+    if (!self->init() || uv_accept(listener, self->stream()) != 0) return self->end();
+    if (transport.closing || !transport.accepted || transport.incoming > kIncomingMax) return self->end();
+    self->begin(transport.context.get());
   }
 
   static void connect(Impl& transport, raft_uv_connect* request, uint64_t to) {
     auto* self = new Connection(transport, request);
     self->peer_ = to;
     const auto endpoint = transport.options.resolve(to);
-    if (!self->init() || !endpoint) return self->end(RAFT_NOCONNECTION);
+    if (!self->init() || !endpoint) return self->end();
     const auto address = socket_address(*endpoint);
-    if (!address) return self->end(RAFT_NOCONNECTION);
+    if (!address) return self->end();
+    self->other_.address = endpoint->address;
+    self->context_.reset(::SSL_CTX_new(::TLS_method()));
+    if (!self->context_) return self->end();
+    Tls::connecting(self->context_.get(), self->other_, transport.options.tls);
     self->connect_.data = self;
-    const int failed = uv_tcp_connect(&self->connect_, self->tcp_, reinterpret_cast<const sockaddr*>(&*address),
-                                      [](uv_connect_t* connect, int status) { of(connect->data).connected(status); });
-    if (failed) self->end(RAFT_NOCONNECTION);
+    const int failed = uv_tcp_connect(&self->connect_, &self->tcp_, reinterpret_cast<const sockaddr*>(&*address), [](uv_connect_t* connect, int status) {
+      Connection& connection = of(connect->data);
+      if (connection.ended_) return;
+      status == 0 ? connection.begin(connection.context_.get()) : connection.end();
+    });
+    if (failed) self->end();
   }
 
   void cancel() { end(RAFT_CANCELED); }
 
  private:
-  using Next = void (Connection::*)();
+  enum class Stage { kHandshake, kHello, kAccept, kRelay };
 
   Connection(Impl& transport, raft_uv_connect* request) : transport_(transport), request_(request) {
     transport_.connections.insert(this);
   }
 
   static Connection& of(void* data) { return *static_cast<Connection*>(data); }
-  uv_stream_t* stream() { return reinterpret_cast<uv_stream_t*>(tcp_); }
+  uv_stream_t* stream() { return reinterpret_cast<uv_stream_t*>(&tcp_); }
+  uv_stream_t* relay() { return reinterpret_cast<uv_stream_t*>(&relay_); }
 
   bool init() {
-    uv_timer_init(transport_.loop, &timer_);
+    if (uv_timer_init(transport_.loop, &timer_) != 0) return false;
     timer_.data = this;
     timer_open_ = true;
-    uv_timer_start(&timer_, [](uv_timer_t* timer) { of(timer->data).end(RAFT_NOCONNECTION); }, kHandshakeTimeoutMs, 0);
-    tcp_ = static_cast<uv_tcp_t*>(raft_malloc(sizeof *tcp_));  // libraft frees it
-    if (!tcp_) return false;
-    if (uv_tcp_init(transport_.loop, tcp_) != 0) {
-      raft_free(std::exchange(tcp_, nullptr));
-      return false;
-    }
-    tcp_->data = this;
-    uv_tcp_nodelay(tcp_, 1);
+    uv_timer_start(&timer_, [](uv_timer_t* timer) { of(timer->data).end(); }, kHandshakeTimeoutMs, 0);
+    if (uv_tcp_init(transport_.loop, &tcp_) != 0) return false;
+    tcp_.data = this;
+    tcp_open_ = true;
     return true;
   }
 
-  // Reads exactly `size` bytes, so that nothing that is libraft's is taken.
-  void expect(size_t size, Next next) {
-    received_.assign(size, '\0');
-    filled_ = 0;
-    next_ = next;
+  void begin(SSL_CTX* context) {
+    uv_tcp_nodelay(&tcp_, 1);
+    uv_os_fd_t fd = -1;
+    // A peer that has gone is noticed; TCP alone would try for a quarter of an hour, and wait minutes between two tries.
+    if (uv_fileno(reinterpret_cast<uv_handle_t*>(&tcp_), &fd) == 0) ::setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &kUnacknowledgedMaxMs, sizeof kUnacknowledgedMaxMs);
+    tls_.emplace(context, !incoming_);
+    advance();
+  }
+
+  // From the network. One piece is taken in at a time, so that no more is kept than that.
+  void receive() {
     const int failed = uv_read_start(
-        stream(),
-        [](uv_handle_t* handle, size_t, uv_buf_t* buffer) {
-          Connection& self = of(handle->data);
-          *buffer = uv_buf_init(self.received_.data() + self.filled_, static_cast<unsigned>(self.received_.size() - self.filled_));
-        },
-        [](uv_stream_t* stream, ssize_t n, const uv_buf_t*) { of(stream->data).read(n); });
-    if (failed) end(RAFT_NOCONNECTION);
+        stream(), [](uv_handle_t* handle, size_t, uv_buf_t* buffer) { *buffer = uv_buf_init(of(handle->data).coming_, sizeof coming_); },
+        [](uv_stream_t* from, ssize_t n, const uv_buf_t*) {
+          Connection& self = of(from->data);
+          if (n == 0) return;
+          uv_read_stop(from);
+          if (n < 0) return self.end();
+          self.tls_->put_received({self.coming_, static_cast<size_t>(n)});
+          self.advance();
+        });
+    if (failed) end();
   }
 
-  void read(ssize_t n) {
-    if (n == 0) return;
-    if (n < 0) return end(RAFT_NOCONNECTION);
-    filled_ += static_cast<size_t>(n);
-    if (filled_ < received_.size()) return;
-    uv_read_stop(stream());
-    (this->*next_)();
+  // As far as what has come allows.
+  void advance() {
+    while (!ended_) {
+      const auto status = stage_ == Stage::kHandshake ? tls_->shake_hands() : stage_ == Stage::kRelay ? pass_on() : read_greeting();
+      if (ended_) return;
+      flush();
+      if (ended_) return;
+      if (status == TlsStream::Status::kBroken) return refuse();
+      if (status == TlsStream::Status::kWaiting) return to_libraft_busy_ ? void() : receive();
+      if (stage_ == Stage::kHandshake) secured();
+    }
   }
 
-  void write(std::string bytes, Next next) {
-    sending_ = std::move(bytes);
-    sent_ = next;
-    uv_buf_t buffer = uv_buf_init(sending_.data(), static_cast<unsigned>(sending_.size()));
-    write_.data = this;
-    const int failed = uv_write(&write_, stream(), &buffer, 1, [](uv_write_t* write, int status) {
-      Connection& self = of(write->data);
-      if (self.ended_) return;
-      if (status != 0) return self.end(RAFT_NOCONNECTION);
-      (self.*self.sent_)();
-    });
-    if (failed) end(RAFT_NOCONNECTION);
+  void refuse() {
+    if (stage_ == Stage::kHandshake) warn(tls_->trouble());
+    end();
   }
 
-  std::string proof(std::string_view role, std::string_view nonce) const {
-    return mac(transport_.options.secret, {"voldfs raft", role, hello_, nonce});
+  // Strangers do not fill the journal.
+  void warn(const std::string& reason) {
+    const int64_t now = boottime_ms();
+    if (now < transport_.next_warning_ms) return;
+    transport_.next_warning_ms = now + kWarningMs;
+    sockaddr_storage address{};
+    int size = sizeof address;
+    char text[INET6_ADDRSTRLEN] = "?";
+    if (uv_tcp_getpeername(&tcp_, reinterpret_cast<sockaddr*>(&address), &size) == 0) uv_ip_name(reinterpret_cast<sockaddr*>(&address), text, sizeof text);
+    spdlog::warn("log connection refused with={} reason=\"{}\" meaning=\"what is there has another secret than this cluster, or is no voldmgmt of this version\"", text, reason);
   }
 
-  // The connecting end.
-  void connected(int status) {
-    if (ended_) return;
-    if (status != 0) return end(RAFT_NOCONNECTION);
-    hello_ = std::string(kMagic, kMagicSize) + u64_bytes(transport_.voter) + u64_bytes(peer_);
-    hello_ += view(transport_.options.cluster);
-    hello_ += random_bytes(kNonceSize);
-    write(hello_, &Connection::sent_hello);
-  }
-  void sent_hello() { expect(kNonceSize + kMacSize, &Connection::got_accept); }
-  void got_accept() {
-    const std::string nonce = received_.substr(0, kNonceSize);
-    if (!same(std::string_view(received_).substr(kNonceSize), proof("accept", nonce))) return end(RAFT_NOCONNECTION);
-    write(proof("connect", nonce), &Connection::hand_over);
+  void secured() {
+    stage_ = incoming_ ? Stage::kHello : Stage::kAccept;
+    greeting_.clear();
+    if (incoming_) return;
+    std::string hello = std::string(kMagic, kMagicSize) + u64_bytes(transport_.voter) + u64_bytes(peer_);
+    hello += view(transport_.options.cluster);
+    if (!tls_->write(hello)) end();
   }
 
-  // The listening end.
-  void got_hello() {
-    hello_ = received_;
-    peer_ = u64_at(hello_, kMagicSize);
-    const bool ours = hello_.compare(0, kMagicSize, kMagic) == 0 && u64_at(hello_, kMagicSize + 8) == transport_.voter &&
-                      std::string_view(hello_).substr(kMagicSize + 16, 16) == view(transport_.options.cluster);
-    if (!ours || peer_ == 0) return end(RAFT_NOCONNECTION);
-    nonce_ = random_bytes(kNonceSize);
-    write(nonce_ + proof("accept", nonce_), &Connection::sent_accept);
-  }
-  void sent_accept() { expect(kMacSize, &Connection::got_proof); }
-  void got_proof() {
-    if (!same(received_, proof("connect", nonce_)) || transport_.options.refuse(peer_)) return end(RAFT_NOCONNECTION);
-    hand_over();
+  // Exactly as much as the greeting has: what follows is libraft's.
+  TlsStream::Status read_greeting() {
+    char bytes[kHelloSize];
+    const size_t wanted = (incoming_ ? kHelloSize : kMagicSize) - greeting_.size();
+    size_t size = 0;
+    const auto status = tls_->read({bytes, wanted}, size);
+    if (status != TlsStream::Status::kDone) return status;
+    greeting_.append(bytes, size);
+    if (size == wanted && !(incoming_ ? got_hello() : greeting_ == std::string_view(kMagic, kMagicSize) && hand_over())) return TlsStream::Status::kBroken;
+    return TlsStream::Status::kDone;
   }
 
-  void hand_over() {
-    auto* stream = reinterpret_cast<uv_stream_t*>(std::exchange(tcp_, nullptr));
-    stream->data = nullptr;
+  bool got_hello() {
+    peer_ = u64_at(greeting_, kMagicSize);
+    const bool ours = greeting_.compare(0, kMagicSize, kMagic) == 0 && u64_at(greeting_, kMagicSize + 8) == transport_.voter &&
+                      std::string_view(greeting_).substr(kMagicSize + 16, 16) == view(transport_.options.cluster);
+    // Who shows no certificate is let through a handshake, and no further.
+    return ours && peer_ != 0 && tls_->proven() && !transport_.options.refuse(peer_) && tls_->write({kMagic, kMagicSize}) && hand_over();
+  }
+
+  bool hand_over() {
+    uv_os_sock_t ends[2] = {-1, -1};
+    auto* theirs = static_cast<uv_pipe_t*>(raft_malloc(sizeof(uv_pipe_t)));  // libraft frees it
+    if (!theirs || uv_pipe_init(transport_.loop, theirs, 0) != 0) {
+      raft_free(theirs);
+      return false;
+    }
+    uv_pipe_init(transport_.loop, &relay_, 0);
+    relay_.data = this;
+    relay_open_ = true;
+    const bool paired = uv_socketpair(SOCK_STREAM, 0, ends, UV_NONBLOCK_PIPE, UV_NONBLOCK_PIPE) == 0;
+    if (!paired || uv_pipe_open(theirs, ends[0]) != 0 || uv_pipe_open(&relay_, ends[1]) != 0) {
+      uv_close(reinterpret_cast<uv_handle_t*>(theirs), [](uv_handle_t* handle) { raft_free(handle); });
+      return false;
+    }
+    stage_ = Stage::kRelay;
+    uv_timer_stop(&timer_);
+    if (incoming_) --transport_.incoming;
+    counted_ = false;
+    theirs->data = nullptr;
+    auto* for_libraft = reinterpret_cast<uv_stream_t*>(theirs);
     if (raft_uv_connect* request = std::exchange(request_, nullptr)) {
-      request->cb(request, stream, 0);
+      request->cb(request, for_libraft, 0);
     } else {
       const std::string address = "voter-" + std::to_string(peer_);
-      transport_.accepted(transport_.transport, peer_, address.c_str(), stream);
+      transport_.accepted(transport_.transport, peer_, address.c_str(), for_libraft);
     }
-    end(0);
+    take_from_libraft();
+    return true;
+  }
+
+  // To libraft, a piece at a time.
+  TlsStream::Status pass_on() {
+    if (to_libraft_busy_) return TlsStream::Status::kWaiting;
+    size_t size = 0;
+    const auto status = tls_->read(to_libraft_, size);
+    if (status != TlsStream::Status::kDone) return status;
+    uv_buf_t buffer = uv_buf_init(to_libraft_, static_cast<unsigned>(size));
+    to_libraft_write_.data = this;
+    to_libraft_busy_ = true;
+    const int failed = uv_write(&to_libraft_write_, relay(), &buffer, 1, [](uv_write_t* write, int failure) {
+      Connection& self = of(write->data);
+      self.to_libraft_busy_ = false;
+      if (self.ended_) return;
+      failure ? self.end() : self.advance();
+    });
+    return failed ? TlsStream::Status::kBroken : TlsStream::Status::kWaiting;
+  }
+
+  // From libraft; while something is on its way out, it waits, and libraft's socket fills.
+  void take_from_libraft() {
+    if (std::exchange(reading_libraft_, true)) return;
+    const int failed = uv_read_start(
+        relay(), [](uv_handle_t* handle, size_t, uv_buf_t* buffer) { *buffer = uv_buf_init(of(handle->data).from_libraft_, sizeof from_libraft_); },
+        [](uv_stream_t* from, ssize_t n, const uv_buf_t*) {
+          Connection& self = of(from->data);
+          if (n == 0) return;
+          uv_read_stop(from);
+          self.reading_libraft_ = false;
+          if (n < 0 || !self.tls_->write({self.from_libraft_, static_cast<size_t>(n)})) return self.end();
+          self.flush();
+        });
+    if (failed) end();
+  }
+
+  void flush() {
+    if (!outgoing_.empty() || (outgoing_ = tls_->take_outgoing()).empty()) return;
+    uv_buf_t buffer = uv_buf_init(outgoing_.data(), static_cast<unsigned>(outgoing_.size()));
+    write_.data = this;
+    const int failed = uv_write(&write_, stream(), &buffer, 1, [](uv_write_t* write, int failure) {
+      Connection& self = of(write->data);
+      self.outgoing_.clear();
+      if (self.ended_) return;
+      if (failure) return self.end();
+      self.flush();
+      if (self.stage_ == Stage::kRelay && self.outgoing_.empty()) self.take_from_libraft();
+    });
+    if (failed) end();
   }
 
   // Closes what is open, answers libraft, and is gone when libuv has let go of it.
-  void end(int status) {
+  void end(int status = RAFT_NOCONNECTION) {
     if (std::exchange(ended_, true)) return;
-    if (raft_uv_connect* request = std::exchange(request_, nullptr)) {
-      request->cb(request, nullptr, status);
-    }
-    if (timer_open_) {
-      ++closing_;
-      uv_close(reinterpret_cast<uv_handle_t*>(&timer_), [](uv_handle_t* handle) { of(handle->data).let_go(); });
-    }
-    if (tcp_) {
-      ++closing_;
-      uv_close(reinterpret_cast<uv_handle_t*>(tcp_), [](uv_handle_t* handle) { of(handle->data).let_go(); });
-    }
-    if (closing_ == 0) {
-      closing_ = 1;
-      let_go();
-    }
+    if (raft_uv_connect* request = std::exchange(request_, nullptr)) request->cb(request, nullptr, status);
+    ++closing_;
+    if (timer_open_) close(&timer_);
+    if (tcp_open_) close(&tcp_);
+    if (relay_open_) close(&relay_);
+    // Not at once: the caller may be one of this connection's own functions.
+    let_go();
+  }
+
+  template <class Handle>
+  void close(Handle* handle) {
+    ++closing_;
+    uv_close(reinterpret_cast<uv_handle_t*>(handle), [](uv_handle_t* closed) { of(closed->data).let_go(); });
   }
 
   void let_go() {
     if (--closing_ > 0) return;
-    if (tcp_) raft_free(tcp_);
     Impl& transport = transport_;
     transport.connections.erase(this);
-    if (incoming_) --transport.incoming;
+    if (incoming_ && counted_) --transport.incoming;
     delete this;
     transport.maybe_closed();
   }
@@ -233,15 +320,22 @@ class RaftTransport::Impl::Connection {
   Impl& transport_;
   raft_uv_connect* request_;
   const bool incoming_ = request_ == nullptr;
+  bool counted_ = true;          // among those that have not proved anything yet
   uint64_t peer_ = 0;
-  uv_tcp_t* tcp_ = nullptr;
+  Tls::Other other_;             // of a connection that this end opened
+  OpenSslPtr<SSL_CTX> context_;  // of such a one
+  std::optional<TlsStream> tls_;
+  Stage stage_ = Stage::kHandshake;
+  std::string greeting_;
+  uv_tcp_t tcp_{};
   uv_timer_t timer_{};
-  bool timer_open_ = false;
+  uv_pipe_t relay_{};
+  bool tcp_open_ = false, timer_open_ = false, relay_open_ = false;
   uv_connect_t connect_{};
-  uv_write_t write_{};
-  std::string received_, sending_, hello_, nonce_;
-  size_t filled_ = 0;
-  Next next_ = nullptr, sent_ = nullptr;
+  uv_write_t write_{}, to_libraft_write_{};
+  std::string outgoing_;         // on its way to the network
+  bool to_libraft_busy_ = false, reading_libraft_ = false;
+  char coming_[kPiece], from_libraft_[kPiece], to_libraft_[kPiece];
   bool ended_ = false;
   int closing_ = 0;
 };
@@ -255,6 +349,10 @@ RaftTransport::RaftTransport(uv_loop_t* loop, Options options) : impl_(std::make
   impl_->loop = loop;
   impl_->options = std::move(options);
   impl_->transport = &transport_;
+  impl_->current_tls = [tls = impl_->options.tls] { return tls; };
+  impl_->context.reset(::SSL_CTX_new(::TLS_method()));
+  if (!impl_->context) std::abort();  // out of memory
+  Tls::listening(impl_->context.get(), impl_->current_tls);
   transport_.version = 1;
   transport_.impl = impl_.get();
   transport_.init = [](raft_uv_transport* t, raft_id id, const char*) {

@@ -10,20 +10,19 @@
 
 namespace voldfs::mgmt {
 
-// Connections between voters: TCP, on which both ends prove that they have the cluster's secret before libraft gets
-// them. Messages after that are not encrypted: the peers' network is trusted not to be written to.
+// Connections between voters: TCP with TLS (tls.h), both ends with certificates of the cluster.
 //
 //   connecting end                                    listening end
-//   hello: magic 8, from u64, to u64, cluster 16, nonce 16  ->
-//                                                     <-  nonce 16, mac 32 ("accept", hello, nonce)
-//   mac 32 ("connect", hello, nonce)                  ->  checked; the stream is libraft's
+//   hello: magic 8, from u64, to u64, cluster 16  ->
+//                                                 <-  magic 8
+//   the stream is libraft's
 //
 // Integers little-endian. The log's thread only; must outlive the raft_io that it is given to.
 class RaftTransport {
  public:
   struct Options {
     Id cluster;
-    std::string secret;
+    std::shared_ptr<const Tls> tls;
     Endpoint listen;
     std::function<std::optional<Endpoint>(uint64_t voter)> resolve;
     std::function<bool(uint64_t voter)> refuse;

@@ -100,6 +100,7 @@ void Reconciler::pass() {
   const bool gone = std::any_of(seen_.begin(), seen_.end(), [&](const auto& entry) { return !state->volumes.contains(entry.first); });
   unsettled_.clear();
   write_state(*state);
+  write_authority();
   fault_point("pass.state");
   write_maps(volumes);
   write_confs(volumes);
@@ -165,6 +166,11 @@ void Reconciler::write_state(const ClusterState& state) {
   if (size < kLargeState) return;
   ::malloc_trim(0);  // there were several copies for a moment
   state_next_ms_ = boottime_ms() + std::min(kStateGapMaxMs, (boottime_ms() - now) * kStateGapFactor);
+}
+
+void Reconciler::write_authority() {
+  const std::string pem = node_.credentials().tls->authority_pem();
+  write_derived(node_.options().conf_dir + "/authority.pem", XXH3_64bits(pem.data(), pem.size()), 0644, [&] { return pem; });
 }
 
 void Reconciler::write_maps(const Volumes& volumes) {

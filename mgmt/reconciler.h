@@ -19,6 +19,7 @@ namespace voldfs::mgmt {
 //
 //   STATE/state.json                 the state, for readers when no daemon runs
 //   STATE/maps/VOLUME.json[.secret]  for mounts and bricks of this node
+//   CONF/authority.pem               what programs trust the cluster's nodes by (tls.h)
 //   CONF/bricks/ID.conf              flags of voldbrick
 //   CONF/bricks/ID.prepared          which directory was found or made for a brick that is to be made in it
 class Reconciler {
@@ -59,6 +60,7 @@ class Reconciler {
   void write_maps(const Volumes& volumes);
   void write_confs(const Volumes& volumes);
   void write_state(const ClusterState& state);
+  void write_authority();
   void run_bricks(const Volumes& volumes);
   void run_brick(const Volume& volume, const dht::BrickEntry& brick);
   std::string bring_up(const Volume& volume, const dht::BrickEntry& brick);

@@ -7,18 +7,12 @@
 #include <sys/stat.h>
 
 #include <cstdlib>
-#include <memory>
 
 #include "mgmt/files.h"
 
 namespace voldfs::mgmt {
 
 namespace {
-
-constexpr size_t kNonceSize = 12;
-constexpr size_t kTagSize = 16;
-
-using CipherContext = std::unique_ptr<EVP_CIPHER_CTX, decltype(&EVP_CIPHER_CTX_free)>;
 
 unsigned char* bytes(std::string& text) { return reinterpret_cast<unsigned char*>(text.data()); }
 const unsigned char* bytes(std::string_view text) { return reinterpret_cast<const unsigned char*>(text.data()); }
@@ -80,37 +74,6 @@ std::string mac(std::string_view key, std::initializer_list<std::string_view> pa
 
 bool same(std::string_view a, std::string_view b) {
   return a.size() == b.size() && ::CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
-}
-
-std::string seal(std::string_view key, std::string_view purpose, std::string_view plain) {
-  const std::string derived = mac(key, {"voldfs seal", purpose});
-  const std::string nonce = random_bytes(kNonceSize);
-  std::string text(plain.size(), '\0'), tag(kTagSize, '\0');
-  const CipherContext context(EVP_CIPHER_CTX_new(), EVP_CIPHER_CTX_free);
-  int n = 0;
-  const bool done = context && EVP_EncryptInit_ex(context.get(), EVP_aes_256_gcm(), nullptr, bytes(std::string_view(derived)), bytes(std::string_view(nonce))) == 1 &&
-                    EVP_EncryptUpdate(context.get(), bytes(text), &n, bytes(plain), static_cast<int>(plain.size())) == 1 &&
-                    EVP_EncryptFinal_ex(context.get(), bytes(text) + n, &n) == 1 &&
-                    EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_GCM_GET_TAG, kTagSize, tag.data()) == 1;
-  if (!done) std::abort();
-  return nonce + tag + text;
-}
-
-Explained<std::string> open_sealed(std::string_view key, std::string_view purpose, std::string_view sealed) {
-  if (sealed.size() < kNonceSize + kTagSize) return explain("The sealed message is too short.");
-  const std::string derived = mac(key, {"voldfs seal", purpose});
-  const std::string_view nonce = sealed.substr(0, kNonceSize);
-  std::string tag(sealed.substr(kNonceSize, kTagSize));
-  const std::string_view text = sealed.substr(kNonceSize + kTagSize);
-  std::string plain(text.size(), '\0');
-  const CipherContext context(EVP_CIPHER_CTX_new(), EVP_CIPHER_CTX_free);
-  int n = 0;
-  const bool done = context && EVP_DecryptInit_ex(context.get(), EVP_aes_256_gcm(), nullptr, bytes(std::string_view(derived)), bytes(nonce)) == 1 &&
-                    EVP_DecryptUpdate(context.get(), bytes(plain), &n, bytes(text), static_cast<int>(text.size())) == 1 &&
-                    EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_GCM_SET_TAG, kTagSize, tag.data()) == 1 &&
-                    EVP_DecryptFinal_ex(context.get(), bytes(plain) + n, &n) == 1;
-  if (!done) return explain("The message was not made with this secret.");
-  return plain;
 }
 
 Explained<std::string> load_or_make_secret(const std::string& path) {

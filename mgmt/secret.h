@@ -20,10 +20,6 @@ Explained<std::string> from_hex(std::string_view digits);
 std::string mac(std::string_view key, std::initializer_list<std::string_view> parts);
 bool same(std::string_view a, std::string_view b);  // in constant time
 
-// AES-256-GCM under a key derived from `key` and `purpose`. open() fails on anything changed, or another purpose.
-std::string seal(std::string_view key, std::string_view purpose, std::string_view plain);
-Explained<std::string> open_sealed(std::string_view key, std::string_view purpose, std::string_view sealed);
-
 // The secret in `path` (0600); made first if there is none.
 Explained<std::string> load_or_make_secret(const std::string& path);
 // The password of the HTTP API over TCP: derived, so that showing it to a monitoring system does not let it into the log.

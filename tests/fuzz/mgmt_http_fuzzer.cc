@@ -1,5 +1,5 @@
-// What anybody may send to the ports of voldmgmt: HTTP over TCP (t), where only who has the token or signs is let through, and over
-// the unix socket (u). The first byte says which. Real sockets, in a network of its own: needs root.
+// What anybody may send to the ports of voldmgmt: bytes over TCP (t), which are no TLS, or a handshake of it; HTTP in
+// TLS (s), where only who has the token is let through; and HTTP over the unix socket (u). The first byte says which. Real sockets, in a network of its own: needs root.
 
 #include <arpa/inet.h>
 #include <net/if.h>
@@ -20,6 +20,7 @@
 
 #include "brick/base/unique_fd.h"
 #include "mgmt/http.h"
+#include "tests/lib/https.h"
 
 namespace {
 
@@ -57,7 +58,8 @@ class Servers {
       return mgmt::HttpReply{200, request.method + request.path + query + request.body, "text/plain"};
     };
     auto unix_server = mgmt::HttpServer::on_unix_socket(socket_, handler);
-    const auto credentials = [] { return mgmt::HttpServer::Credentials{"key that nobody guesses", kToken}; };
+    const auto tls = std::make_shared<const mgmt::Tls>("secret that nobody guesses", "node", "127.0.0.1");
+    const auto credentials = [tls] { return mgmt::HttpServer::Credentials{tls, kToken}; };
     auto tcp_server = mgmt::HttpServer::on_tcp("127.0.0.1", kPort, credentials, handler);
     expect(unix_server && tcp_server);
     unix_ = std::move(*unix_server);
@@ -85,6 +87,12 @@ class Servers {
     return answer;
   }
 
+  static std::string send_in_tls(std::string_view bytes) {
+    test::HttpsClient client{""};
+    client.ends_after_request = true;
+    return client.ask("127.0.0.1", kPort, std::string(bytes));
+  }
+
   std::atomic<int> handled = 0;
 
  private:
@@ -96,13 +104,13 @@ class Servers {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static Servers servers;
-  if (size == 0 || (data[0] != 't' && data[0] != 'u')) return 0;
-  const bool tcp = data[0] == 't';
+  if (size == 0 || (data[0] != 't' && data[0] != 's' && data[0] != 'u')) return 0;
   const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
   const int before = servers.handled;
-  const std::string answer = servers.send(tcp, bytes);
+  const std::string answer = data[0] == 's' ? Servers::send_in_tls(bytes) : servers.send(data[0] == 't', bytes);
   expect(answer.empty() || answer.starts_with("HTTP/1.1 "));
   const bool let_through = servers.handled != before;
-  expect(!let_through || !tcp || bytes.find(kToken) != std::string_view::npos);
+  expect(!let_through || data[0] != 't');
+  expect(!let_through || data[0] != 's' || bytes.find(kToken) != std::string_view::npos);
   return 0;
 }

@@ -30,7 +30,7 @@ constexpr uint32_t kAskBricksMs = 650;
 constexpr int kStateMs = 800;
 constexpr int kRetries = 5;
 
-mgmt::HttpTarget target_of(const Place& place) { return {place.run_dir + "/voldmgmt.socket", "", 0, ""}; }
+mgmt::HttpTarget target_of(const Place& place) { return {place.run_dir + "/voldmgmt.socket", "", 0, nullptr}; }
 
 std::string seconds_text(int64_t ms) { return std::to_string(ms / 1000) + "." + std::to_string(ms % 1000 / 100) + " s"; }
 

@@ -1,12 +1,8 @@
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-
 #include <fstream>
 
-#include "brick/base/unique_fd.h"
 #include "mgmt/api.h"
 #include "mgmt/secret.h"
+#include "tests/lib/https.h"
 #include "tests/lib/json_schema.h"
 #include "tests/lib/mgmt_nodes.h"
 
@@ -21,7 +17,7 @@ class MgmtApiTest : public MgmtNodes {
  protected:
   MgmtApiTest() : document_(Json::parse(slurp(std::string(VOLDFS_SOURCE_DIR) + "/mgmt/openapi.json"))) {}
 
-  mgmt::HttpTarget socket(const Node& node) const { return {node.dir + "/run/voldmgmt.socket", "", 0, ""}; }
+  mgmt::HttpTarget socket(const Node& node) const { return {node.dir + "/run/voldmgmt.socket", "", 0, nullptr}; }
   mgmt::HttpReply call(const Node& node, const std::string& method, const std::string& path, const Json& body = nullptr) const {
     const auto reply = mgmt::http_call(socket(node), method, path, body.is_null() ? "" : body.dump(), 20'000);
     EXPECT_TRUE(reply) << path << ": " << reply.error();
@@ -41,22 +37,6 @@ class MgmtApiTest : public MgmtNodes {
     if (type != "application/json") return;
     const Json body = Json::parse(reply.body, nullptr, false);
     EXPECT_EQ(check_schema(body, content.at(type).at("schema"), document_), "") << method << " " << described << "\n" << reply.body;
-  }
-
-  // The status of a request over TCP, with these headers.
-  static int over_tcp(const Node& node, const std::string& method, const std::string& path, const std::string& headers) {
-    const unique_fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in to{};
-    to.sin_family = AF_INET;
-    to.sin_port = htons(node.api_port);
-    ::inet_pton(AF_INET, node.address.c_str(), &to.sin_addr);
-    if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof to) != 0) return -1;
-    const std::string request = method + " " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n" + headers + "\r\n{}";
-    ::send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL);
-    char answer[256] = {};
-    ssize_t got = 0;
-    for (ssize_t n; got < 12 && (n = ::recv(fd.get(), answer + got, sizeof answer - 1 - static_cast<size_t>(got), 0)) > 0;) got += n;
-    return got >= 12 ? std::atoi(answer + 9) : -1;
   }
 
   const Json document_;
@@ -159,16 +139,17 @@ TEST_F(MgmtApiTest, BodyNestedWithoutEnd_IsRefused) {
 TEST_F(MgmtApiTest, Tcp_OnlyReadsAndOnlyWithTheToken) {
   ASSERT_NO_FATAL_FAILURE(add_nodes(1));
   const Node& node = nodes_[0];
-  const std::string token = Json::parse(call(node, "GET", "/v1/token").body).at("api_token");
-  const std::string bearer = "Authorization: Bearer " + token + "\r\n";
+  const Json tokens = Json::parse(call(node, "GET", "/v1/token").body);
+  const std::string bearer = "Authorization: Bearer " + tokens.at("api_token").get<std::string>() + "\r\n";
+  ASSERT_TRUE(eventually([&] { return slurp(node.dir + "/etc/authority.pem") == tokens.at("authority"); }));
+  HttpsClient client{tokens.at("authority")};
   for (const mgmt::Api::Route& route : mgmt::Api::routes()) {
     std::string path = route.path;
     if (const size_t name = path.find("{name}"); name != std::string::npos) path.replace(name, 6, "x");
     SCOPED_TRACE(std::string(route.method) + " " + path);
-    EXPECT_EQ(over_tcp(node, route.method, path, ""), 401);
-    EXPECT_EQ(over_tcp(node, route.method, path, "Authorization: Bearer " + std::string(64, 'a') + "\r\n"), 401);
-    EXPECT_EQ(over_tcp(node, route.method, path, "X-Voldfs-Nonce: 00\r\nX-Voldfs-Mac: " + std::string(64, '0') + "\r\n"), 401);
-    const int with_token = over_tcp(node, route.method, path, bearer);
+    EXPECT_EQ(client.status(node.address, node.api_port, route.method, path, ""), 401);
+    EXPECT_EQ(client.status(node.address, node.api_port, route.method, path, "Authorization: Bearer " + std::string(64, 'a') + "\r\n"), 401);
+    const int with_token = client.status(node.address, node.api_port, route.method, path, bearer);
     if (route.access != mgmt::Api::Access::kRead) EXPECT_EQ(with_token, 403);
     else EXPECT_TRUE(with_token == 200 || with_token == 404) << with_token;
   }

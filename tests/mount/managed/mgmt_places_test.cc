@@ -67,7 +67,7 @@ TEST_F(MgmtPlacesFault, ClockJumps_NobodyLosesTheLeadAndDoctorSaysSo) {
   create_volume("vol");
   const auto leader = [&] {
     for (const Node& node : nodes_) {
-      const auto metrics = mgmt::http_call({node.dir + "/run/voldmgmt.socket", "", 0, ""}, "GET", "/metrics", "", 20'000);
+      const auto metrics = mgmt::http_call({node.dir + "/run/voldmgmt.socket", "", 0, nullptr}, "GET", "/metrics", "", 20'000);
       if (metrics && metrics->body.find("voldfs_mgmt_leading 1") != std::string::npos) return node.address;
     }
     return std::string();

@@ -105,7 +105,7 @@ class MgmtRandomFault : public MgmtPartitionFault {
       ++begun_;
       done.begun = Clock::now();
       while (done.version == 0 && !over_) {
-        const auto reply = mgmt::http_call({nodes_[random() % nodes_.size()].dir + "/run/voldmgmt.socket", "", 0, ""}, "POST", "/v1/commands", command.dump(), 3000);
+        const auto reply = mgmt::http_call({nodes_[random() % nodes_.size()].dir + "/run/voldmgmt.socket", "", 0, nullptr}, "POST", "/v1/commands", command.dump(), 3000);
         const Json answer = reply ? Json::parse(reply->body, nullptr, false) : Json();
         if (answer.is_object() && answer.value("ok", false)) done.version = answer.at("version");
         else std::this_thread::sleep_for(20ms);

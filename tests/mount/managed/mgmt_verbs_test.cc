@@ -92,7 +92,7 @@ TEST_F(MgmtVerbsTest, Json_EveryRead_KeepsItsShape) {
   EXPECT_EQ(keys(json_of(node, {"get-state"})), (Keys{"about", "state", "status"}));
   EXPECT_EQ(keys(json_of(node, {"webhook", "list"})), (Keys{"about", "webhooks"}));
   EXPECT_EQ(keys(json_of(node, {"doctor"})), (Keys{"errors", "findings", "nodes", "warnings"}));
-  EXPECT_EQ(keys(json_of(node, {"peer", "token"})), (Keys{"api_token", "token"}));
+  EXPECT_EQ(keys(json_of(node, {"peer", "token"})), (Keys{"api_token", "authority", "token"}));
   EXPECT_EQ(keys(json_of(node, {"backup", top_ + "/b"})), (Keys{"file", "peers", "version", "volumes"}));
   EXPECT_EQ(keys(json_of(node, {"volume", "start", "nothing"}, 1)), (Keys{"error"}));
   EXPECT_EQ(ctl(node, {"no-such-noun"}).code, 2);

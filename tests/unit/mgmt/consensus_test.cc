@@ -90,7 +90,7 @@ class ConsensusFaultTest : public testing::Test {
     options.directory = log(i);
     options.memory_path = memory(i);
     options.cluster = Id::from_bytes("0123456789abcdef");
-    options.secret = secret_;
+    options.tls = tls_;
     options.voter = nodes_[i].voter;
     options.listen = {"127.0.0.1", nodes_[i].port};
     options.bootstrap = bootstrap;
@@ -146,7 +146,7 @@ class ConsensusFaultTest : public testing::Test {
   }
 
   std::string top_;
-  std::string secret_ = std::string(32, 's');
+  const std::shared_ptr<const Tls> tls_ = std::make_shared<const Tls>(std::string(32, 's'), "node", "127.0.0.1");
   std::atomic<uint64_t> refused_ = 0;
   std::atomic<size_t> silent_ = SIZE_MAX;  // the node of which no message reaches another
   Node nodes_[3];
@@ -292,7 +292,7 @@ TEST_F(ConsensusFaultTest, Join_WrongSecretOrRefusedVoter_NeverGetsTheLog) {
   ASSERT_EQ(propose(0, "a"), Outcome::kCommitted);
   auto stranger = options(1, false);
   stranger.must_exist = false;
-  stranger.secret = std::string(32, 'x');
+  stranger.tls = std::make_shared<const Tls>(std::string(32, 'x'), "node", "127.0.0.1");
   ASSERT_EQ(start(1, stranger).sentence, "");
   ASSERT_EQ(call([&](auto done) { nodes_[0].log->add(nodes_[1].voter, done); }), Outcome::kCommitted);
   nodes_[0].log->assign(nodes_[1].voter, MemberRole::kStandby, [](Outcome) {});
