@@ -196,13 +196,15 @@ std::string Api::metrics() const {
   size_t online = 0;
   for (const auto& [id, brick] : bricks.items()) online += brick.value("online", false);
   std::string text;
-  const auto gauge = [&](const char* name, const char* help, uint64_t value) {
+  const auto gauge = [&](const char* name, const char* help, auto value) {
     text += std::string("# HELP ") + name + " " + help + "\n# TYPE " + name + " gauge\n" + name + " " + std::to_string(value) + "\n";
   };
   gauge("voldfs_mgmt_quorum", "Whether a majority of the cluster is in contact.", log.leader != 0);
   gauge("voldfs_mgmt_leading", "Whether this node leads the cluster.", log.leading);
   gauge("voldfs_mgmt_log_last_index", "Last entry of the log.", log.last_index);
   gauge("voldfs_mgmt_log_applied_index", "Last entry applied to the state.", log.applied);
+  gauge("voldfs_mgmt_snapshots", "Snapshots of the state that this daemon has made.", log.snapshots);
+  gauge("voldfs_mgmt_snapshot_seconds", "How long the last of them took, from the state to the disk.", static_cast<double>(log.snapshot_us) / 1e6);
   gauge("voldfs_mgmt_state_version", "Version of the cluster state.", state->version);
   gauge("voldfs_mgmt_peers", "Peers in the cluster.", state->peers.size());
   gauge("voldfs_mgmt_volumes", "Volumes in the cluster.", state->volumes.size());

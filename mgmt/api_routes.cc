@@ -174,7 +174,9 @@ HttpReply Api::post_rotate(const HttpRequest&, const Arguments& arguments) { ret
 
 // Between nodes.
 HttpReply Api::get_ping(const HttpRequest&, const Arguments&) {
-  return reply({{"node", known()}, {"version", node_.state()->version}, {"leading", node_.leading()}, {"votes", node_.votes()}});
+  const ConsensusStatus log = node_.log_status();
+  return reply({{"node", known()}, {"version", node_.state()->version}, {"leading", log.leading}, {"votes", node_.votes()},
+                {"log", {{"last_term", log.last_term}, {"last_index", log.last_index}}}});
 }
 HttpReply Api::get_local_bricks(const HttpRequest& request, const Arguments&) { return reply({{"bricks", local_bricks(only_of(request))}}); }
 HttpReply Api::get_local_doctor(const HttpRequest&, const Arguments&) { return reply(local_doctor()); }

@@ -131,11 +131,12 @@ void begin_incarnation(const ClusterState& state, ClusterState& replaced, const 
 
 }  // namespace
 
-// {state?, peers?, lost?, incarnation?}: the whole state anew, as a recovered or restored cluster has it: `state` (else the
+// {state?, peers?, lost?, incarnation?, blank?}: the whole state anew, as a recovered or restored cluster has it: `state` (else the
 // one that is there), in which `peers` are as given and the votes of those `lost` are refused for ever. With a new
-// incarnation, every map becomes a descendant of what it was.
+// incarnation, every map becomes a descendant of what it was. With `blank`, only at the beginning of a log.
 Explained<Json> Commands::cluster_replace(ClusterState& state, const Json& command) {
   if (!command.contains("state") && !command.contains("incarnation")) return explain("Nothing is to be replaced.");
+  if (command.value("blank", false) && !state.cluster.is_none()) return explain("The log is not a new one: it has a cluster already.");
   auto replaced = command.contains("state") ? ClusterState::from_json(command.at("state")) : Explained<ClusterState>(state);
   if (!replaced) return explain(replaced.error());
   if (!state.cluster.is_none() && replaced->cluster != state.cluster)

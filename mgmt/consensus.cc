@@ -92,7 +92,7 @@ struct Consensus::Impl {
   Impl(ConsensusOptions options_in, StateMachine& machine_in)
       : options(std::move(options_in)), machine(machine_in),
         io({options.memory_path, options.cluster, options.voter, options.must_exist, options.cut_off,
-            [this](std::function<void()> task) { post(std::move(task)); }}) {}
+            [this](std::function<void()> task) { post(std::move(task)); }, [this] { snapshot_written(); }}) {}
 
   const ConsensusOptions options;
   StateMachine& machine;
@@ -107,6 +107,8 @@ struct Consensus::Impl {
   struct raft raft{};
   bool raft_open = false, stopping = false;
   raft_term begun_term = 0;  // which begin_term() has seen to
+  uint64_t snapshots = 0, snapshot_begun_ns = 0;  // the latter 0: none is under way
+  int64_t snapshot_us = 0;
   LogFailure failure;
 
   std::thread thread;
@@ -124,6 +126,7 @@ struct Consensus::Impl {
   void run_tasks();
   void publish();
   void begin_term();
+  void snapshot_written();
   int append(std::string_view command, Apply* request);
   void begin_stop();
   bool post(std::function<void()> task);
@@ -150,7 +153,9 @@ void Consensus::Impl::make_machine() {
     return 0;
   };
   fsm.snapshot = [](raft_fsm* fsm, raft_buffer** buffers, unsigned* n) {
-    const std::string snapshot = with_sum(static_cast<Impl*>(fsm->data)->machine.snapshot());
+    Impl& self = *static_cast<Impl*>(fsm->data);
+    self.snapshot_begun_ns = uv_hrtime();
+    const std::string snapshot = with_sum(self.machine.snapshot());
     *buffers = static_cast<raft_buffer*>(raft_malloc(sizeof **buffers));
     if (!*buffers) return static_cast<int>(RAFT_NOMEM);
     (*buffers)[0].len = snapshot.size();
@@ -269,6 +274,9 @@ void Consensus::Impl::publish() {
   next.leader = leader;
   next.term = raft.current_term;
   next.last_index = raft_last_index(&raft);
+  next.last_term = io.last_term();
+  next.snapshots = snapshots;
+  next.snapshot_us = snapshot_us;
   next.applied = raft_last_applied(&raft);
   // After a restart nobody knows yet which entries of former terms are committed: a leader learns it by committing one of its own
   // (begin_term()), the others from the leader. Until then the commit index tells of the past.
@@ -284,6 +292,14 @@ void Consensus::Impl::publish() {
   const std::lock_guard lock(mutex);
   next.led_until_ms = next.leader ? boottime_ms() : status.led_until_ms;
   status = std::move(next);
+}
+
+// One that came from the leader was not begun here.
+void Consensus::Impl::snapshot_written() {
+  const uint64_t begun = std::exchange(snapshot_begun_ns, 0);
+  if (begun == 0) return;
+  ++snapshots;
+  snapshot_us = static_cast<int64_t>((uv_hrtime() - begun) / 1000);
 }
 
 void Consensus::Impl::begin_stop() {

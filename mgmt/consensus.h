@@ -62,6 +62,9 @@ struct ConsensusStatus {
   bool leading = false;
   uint64_t leader = 0;             // 0: none known, so no majority was in contact lately
   uint64_t term = 0, last_index = 0, applied = 0;
+  uint64_t last_term = 0;          // of the last entry
+  uint64_t snapshots = 0;          // taken since the start
+  int64_t snapshot_us = 0;         // that the last one took, from the state to the disk
   int64_t led_until_ms = 0;        // boottime_ms() when there was a leader last; 0: never
   std::vector<Member> members;
 };

@@ -4,8 +4,13 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "brick/base/clock.h"
 
 namespace voldfs::mgmt {
 
@@ -24,6 +29,11 @@ void fault_point(std::string_view name) {
   const int fd = ::open((base + "/seen/" + step).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
   if (fd >= 0) ::close(fd);
   if (::unlink((base + "/kill/" + step).c_str()) == 0) ::kill(::getpid(), SIGKILL);
+  int slow_ms = 0;
+  const std::string slow = base + "/slow/" + step;
+  if (std::ifstream(slow) >> slow_ms) {
+    for (const int64_t until = boottime_ms() + slow_ms; boottime_ms() < until && ::access(slow.c_str(), F_OK) == 0;) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
 }
 
 void fault_point_of_file(std::string_view path, const char* step) {

@@ -389,7 +389,7 @@ void Node::drive_members(const ConsensusStatus& status) {
       commit_here(new_command("cluster-init", {{"cluster", me.cluster.uuid()}, {"incarnation", me.incarnation.uuid()}, {"peer", peer}}));
     } else {
       // A new log in place of a lost one. The last entries may be missing from what is known: another incarnation.
-      commit_here(new_command("cluster-replace", {{"state", known->to_json()}, {"peers", Json::array({peer})}, {"incarnation", Id::random().uuid()}}));
+      commit_here(new_command("cluster-replace", {{"state", known->to_json()}, {"peers", Json::array({peer})}, {"incarnation", Id::random().uuid()}, {"blank", true}}));
     }
     return;
   }

@@ -71,7 +71,8 @@ class Node : private StateMachine {
   Explained<Json> answer_probe(const Json& body);
   // A peer that lost its memory asks for a new voter number.
   Explained<Json> renew_peer(const Json& request);
-  // peer recover: goes on without the peers named, whose votes are lost for good.
+  // peer recover: goes on without the peers named, whose votes are lost for good. This node alone votes at first; voters that are
+  // not lost get their votes back from it.
   Explained<Json> recover(const std::vector<std::string>& lost);
 
   // The whole state, secrets of volumes included, as a document to be kept elsewhere. What the leader had agreed on when it
@@ -105,6 +106,7 @@ class Node : private StateMachine {
   void publish();
   void tell(const std::string& type, Json data, bool of_the_state);
 
+  Explained<void> check_left(const Peer& peer, bool lost) const;
   Explained<Json> plan_probe(const Probe& probe, Peer& peer) const;
   Explained<Json> restore_here(const ClusterState& backup);
   Explained<Json> restore_anew(ClusterState backup, const std::string& as);

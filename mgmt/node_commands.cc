@@ -312,6 +312,23 @@ Explained<Json> Node::renew_peer(const Json& request) {
   return commit(new_command("peer-renew", {{"peer", id->uuid()}, {"voter", voter}}));
 }
 
+// Of a peer, when this node is to go on with its own log: it is lost, or it comes along and knows no more than this node does.
+Explained<void> Node::check_left(const Peer& peer, bool lost) const {
+  const auto ping = call_peer(peer, "GET", "/v1/local/ping", nullptr, kProbeTimeoutMs);
+  if (lost) {
+    if (ping) return explain("Peer " + peer.name + " answers, so it is not lost. Recovering without it would split the cluster in two.");
+    return {};
+  }
+  if (peer.role != PeerRole::kVoter) return {};
+  if (!ping)
+    return explain("Peer " + peer.name + " is a voter too, does not answer (" + ping.error() + ") and was not named as lost: start voldmgmt there, or name it as well if it is lost for good.");
+  const ConsensusStatus mine = log_status();
+  const Json theirs = ping->value("log", Json::object());
+  if (std::pair(theirs.value("last_term", uint64_t{0}), theirs.value("last_index", uint64_t{0})) > std::pair(mine.last_term, mine.last_index))
+    return explain("Peer " + peer.name + ", which is not lost, knows more than this node: run this there, so that nothing is undone that need not be.");
+  return {};
+}
+
 Explained<Json> Node::recover(const std::vector<std::string>& lost) {
   const auto known = state();
   Json ids = Json::array();
@@ -325,13 +342,9 @@ Explained<Json> Node::recover(const std::vector<std::string>& lost) {
   }
   if (log_status().leader != 0)
     return explain("The cluster has a majority: nothing needs to be recovered. To remove a peer: voldctl peer detach.");
-  const auto missing = unreachable_peers();
   for (const auto& [id, peer] : known->peers) {
-    const bool silent = std::find(missing.begin(), missing.end(), peer.name) != missing.end();
-    if (gone.contains(id) && !silent)
-      return explain("Peer " + peer.name + " answers, so it is not lost. Recovering without it would split the cluster in two.");
-    if (!gone.contains(id) && id != identity().node && peer.role == PeerRole::kVoter && !known->retired.contains(peer.voter))
-      return explain("Peer " + peer.name + " is a voter too, and was not named as lost: recover only if this node is the last one.");
+    if (id == identity().node || known->retired.contains(peer.voter)) continue;
+    if (auto left = check_left(peer, gone.contains(id)); !left) return explain(left.error());
   }
   {
     const std::lock_guard change(change_log_);

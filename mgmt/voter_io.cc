@@ -79,6 +79,7 @@ int VoterIo::append_noted(raft_io* io, raft_io_append* request, const raft_entry
   });
   if (failed) return failed;
   self.appended_ = write->last;
+  self.last_term_ = entries[n - 1].term;
   static_cast<void>(write.release());  // its callback has it
   return 0;
 }
@@ -91,6 +92,7 @@ int VoterIo::snapshot_put_noted(raft_io* io, unsigned trailing, raft_io_snapshot
   write->own.data = write.get();
   if (trailing == 0) {  // installed from the leader: the log starts anew behind it
     self.appended_ = snapshot->index;
+    self.last_term_ = snapshot->term;
     self.promise_.last_index = std::min<uint64_t>(self.promise_.last_index, snapshot->index);
     self.note();
   }
@@ -102,6 +104,7 @@ int VoterIo::snapshot_put_noted(raft_io* io, unsigned trailing, raft_io_snapshot
     if (status == 0) {
       owner.promise_.last_index = std::max(owner.promise_.last_index, finished->last);
       owner.note();
+      if (owner.options_.snapshot_written) owner.options_.snapshot_written();
     }
     finished->done(finished->original, status);
   });
@@ -115,6 +118,7 @@ int VoterIo::load_checked(raft_term* term, raft_id* vote, raft_snapshot** snapsh
   if (failed) return failed;
   const uint64_t in_snapshot = *snapshot ? (*snapshot)->index : 0;
   appended_ = std::max<uint64_t>(*start + *n - 1, in_snapshot);
+  last_term_ = *n > 0 ? (*entries)[*n - 1].term : *snapshot ? (*snapshot)->term : 0;
   promise_ = {options_.cluster, options_.voter, *term, *vote, appended_};
   if (!check_promise()) {
     forgotten_ = true;

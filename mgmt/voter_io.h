@@ -20,6 +20,7 @@ class VoterIo : public raft_io {
     bool must_exist = true;                        // there is a log, and an empty directory has lost it
     std::function<bool(uint64_t voter, bool entries)> cut_off;  // null: nobody is. Messages to such a voter (entries: with new entries of the log) are lost, as on a network that is cut
     std::function<void(std::function<void()>)> later;  // does it on the log's thread, soon; with cut_off
+    std::function<void()> snapshot_written;        // a snapshot is on the disk; null: nobody is told
   };
   explicit VoterIo(Options options) : raft_io{}, options_(std::move(options)), memory_(options_.memory_path) {}
   VoterIo(const VoterIo&) = delete;
@@ -29,6 +30,8 @@ class VoterIo : public raft_io {
   void wrap();
   // Loading has found less than what was promised.
   bool forgotten() const { return forgotten_; }
+  // Of the log's last entry: who has the higher one knows more (Raft, 5.4.1).
+  uint64_t last_term() const { return last_term_; }
 
  private:
   template <class Request, class Callback>
@@ -47,6 +50,7 @@ class VoterIo : public raft_io {
   VoterMemory memory_;
   VoterMemory::Promise promise_;
   uint64_t appended_ = 0;  // last index handed to the disk
+  uint64_t last_term_ = 0; // of that entry
   bool forgotten_ = false;
 };
 

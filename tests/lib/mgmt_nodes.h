@@ -89,6 +89,12 @@ class MgmtNodes : public testing::Test {
   static std::string faults(const Node& node) { return node.dir + "/faults"; }
   static void arm(const Node& node, const std::string& step) { std::ofstream(faults(node) + "/kill/" + step) << ""; }
   static bool disarm(const Node& node, const std::string& step) { return fs::remove(faults(node) + "/kill/" + step); }
+  // Each time that the node comes by the step takes so long; 0: no more than it does.
+  static void slow_down(const Node& node, const std::string& step, int ms) {
+    const std::string file = faults(node) + "/slow/" + step;
+    if (ms == 0) fs::remove(file);
+    else std::ofstream(file) << ms;
+  }
   // The way between two nodes, in both directions.
   static void cut(const Node& a, const Node& b) {
     std::ofstream(faults(a) + "/cut/" + b.address) << "";
@@ -112,7 +118,7 @@ class MgmtNodes : public testing::Test {
         "--brick_manager=fork", "--map_port=0", "--election_ms=400", "--brick_port_first=" + std::to_string(node.brick_port)};
     arguments.insert(arguments.end(), flags_.begin(), flags_.end());
     if (fault_points_) {
-      for (const char* part : {"/seen", "/kill", "/cut"}) fs::create_directories(faults(node) + part);
+      for (const char* part : {"/seen", "/kill", "/slow", "/cut"}) fs::create_directories(faults(node) + part);
       arguments.insert(arguments.begin(), {"/usr/bin/env", "VOLDFS_MGMT_FAULTS=" + faults(node)});
     }
     arguments.insert(arguments.begin(), node.wrapper.begin(), node.wrapper.end());

@@ -14,6 +14,7 @@ from . import machine, targets
 NODES = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
 VOLUMES, BRICKS, REPEATS = 1000, 10, 20
 GLUSTER_VOLUMES = 20  # its commands get slower with each
+SNAPSHOT_ENTRIES_MAX = 3000
 
 
 class Daemon:
@@ -46,7 +47,10 @@ class Daemon:
         connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
         text = connection.getresponse().read()
         connection.close()
-        return json.loads(text)
+        return text.decode() if path == "/metrics" else json.loads(text)
+
+    def metric(self, name):
+        return next(float(line.split()[1]) for line in self.request("GET", "/metrics").splitlines() if line.startswith(name + " "))
 
     def has_a_leader(self):
         try:
@@ -153,11 +157,25 @@ def measure(options, work, root_fd):
     rows.add(many + "list", median(lambda n: daemons[0].ctl("volume", "list")), "ms", 100)
     rows.add(many + "set", median(lambda n: daemons[0].ctl("volume", "set", "v1", "user.n", str(n))), "ms", 100)
     settle(daemons)
+    rows.add(many + "snapshot", max(snapshot_ms(daemons)), "ms", 2000)
+    settle(daemons)
     daemons[2].kill()
     rows.add(many + "restart", daemons[2].start() * 1000, "ms", 2000)
     settle(daemons)
     rows.add(many + "memory of a daemon", max(daemon.rss_mib() for daemon in daemons), "MiB", 50)
     return rows
+
+
+def snapshot_ms(daemons):
+    """Of each daemon, the snapshot that it takes next: after every so many entries of the log, whoever leads."""
+    before = [daemon.metric("voldfs_mgmt_snapshots") for daemon in daemons]
+    for n in range(SNAPSHOT_ENTRIES_MAX):
+        if n % 100 == 0 and all(daemon.metric("voldfs_mgmt_snapshots") > taken for daemon, taken in zip(daemons, before)):
+            break
+        daemons[0].command("volume-set", volume="v1", options={"user.n": str(n)})
+    else:
+        raise machine.Failed("no snapshot was taken")
+    return [daemon.metric("voldfs_mgmt_snapshot_seconds") * 1000 for daemon in daemons]
 
 
 def settle(daemons):

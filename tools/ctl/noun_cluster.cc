@@ -7,6 +7,7 @@
 
 #include "mgmt/examine.h"
 #include "mgmt/files.h"
+#include "tools/ctl/progress.h"
 #include "tools/ctl/state_source.h"
 #include "tools/ctl/table.h"
 
@@ -52,6 +53,7 @@ Explained<Report> restore(const Place& place, const std::string& file, const std
                           ".\nVolumes made since then are forgotten, their bricks stopped; volumes deleted since then come back. Files on bricks are not touched. "
                           "Every map begins a new incarnation.\nDo you want to continue?"))
     return declined("restore");
+  const Progress progress(place, [&] { return "restore: " + what_holds_up(place); });
   const auto result = post(place, "/v1/restore", {{"backup", *document}, {"as", as}}, kRestoreTimeoutMs);
   if (!result) return explain("restore: failed: " + result.error());
   return Report{"restore: success\n", {{"result", *result}}};
@@ -130,7 +132,10 @@ Explained<Json> examination(const Place& place) {
 }
 
 Explained<Report> doctor(const Place& place) {
-  const auto answer = examination(place);
+  const auto answer = [&] {
+    const Progress progress(place, [] { return std::string("doctor: the nodes look at themselves, and at their bricks"); });
+    return examination(place);
+  }();
   if (!answer) return explain(answer.error());
   size_t errors = 0, warnings = 0;
   std::string text;

@@ -3,6 +3,7 @@
 
 #include "brick/base/id.h"
 #include "tools/ctl/brick_spec.h"
+#include "tools/ctl/progress.h"
 #include "tools/ctl/state_source.h"
 #include "tools/ctl/table.h"
 
@@ -40,6 +41,12 @@ Explained<Report> probe(const Place& place, const ProbeWords& words) {
   }
   const auto address = resolve(name);
   if (!address) return explain("peer probe: failed: " + address.error());
+  const Progress progress(place, [&] {
+    const auto reading = read_cluster(place, false, "");
+    if (!reading || reading->from_files) return std::string("peer probe: waiting for voldmgmt on this node");
+    const bool in = std::ranges::any_of(reading->state.at("peers"), [&](const Json& peer) { return peer.at("address") == *address && peer.at("api_port") == port; });
+    return "peer probe: " + host + (in ? " is a peer now, waiting until it has caught up with the log" : " is being asked, and given its place");
+  });
   const auto result = post(place, "/v1/peers/probe", {{"address", *address}, {"port", port}, {"token", words.token}, {"replace", words.replace}, {"witness", words.witness}}, kProbeTimeoutMs);
   if (!result) return explain("peer probe: failed: " + result.error());
   std::string text = "peer probe: success.";
@@ -119,6 +126,7 @@ Explained<Report> recover(const Place& place, const std::vector<std::string>& lo
                       "Do this only if they will not come back, and stop voldmgmt there first if you can. Files on bricks are not touched.\n"
                       "Are they gone for good, and do you want to continue?"))
     return declined("peer recover");
+  const Progress progress(place, [&] { return "peer recover: " + what_holds_up(place); });
   const auto result = post(place, "/v1/peers/recover", {{"lost", lost}}, kProbeTimeoutMs);
   if (!result) return explain("peer recover: failed: " + result.error());
   return Report{"peer recover: success\n", *result};

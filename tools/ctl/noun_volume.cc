@@ -1,12 +1,14 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <mutex>
 #include <thread>
 
 #include "brick/base/clock.h"
 #include "dht/volume_map.h"
 #include "mgmt/files.h"
 #include "mgmt/options.h"
+#include "tools/ctl/progress.h"
 #include "tools/ctl/state_source.h"
 #include "tools/ctl/volume_text.h"
 
@@ -41,21 +43,37 @@ Explained<Report> create(const Place& place, const std::string& name, Arguments 
 // Until the volume's bricks are there (or gone). They come when they can: what is missing at the deadline is said, and
 // is no failure of the change, which has happened.
 std::string await_bricks(const Place& place, const std::string& name, bool online) {
+  std::mutex mutex;
+  std::string waiting_for;  // guarded by mutex
+  const Progress progress(place, [&] {
+    const std::lock_guard lock(mutex);
+    return waiting_for;
+  });
   std::string missing;
   const int64_t deadline = boottime_ms() + kBricksTimeoutMs;
   for (;; std::this_thread::sleep_for(kBricksPoll)) {
     missing.clear();
+    std::string names;
+    size_t settled = 0;
     const auto reading = read_cluster(place, true, name);
     if (!reading || !reading->state["volumes"].contains(name)) return "";
     for (const Json& brick : reading->state["volumes"][name].at("map").at("bricks")) {
       const Json live = reading->status.at("bricks").value(brick.at("id").get<std::string>(), Json());
       const bool answers = live.is_object() && live.value("online", false);
       const bool is_gone = live.is_object() && !answers && !live.contains("pid");  // one that ends answers no more
-      if (online ? answers : is_gone) continue;
+      if (online ? answers : is_gone) {
+        ++settled;
+        continue;
+      }
+      names += (names.empty() ? "" : ", ") + brick.at("node").get<std::string>() + ":" + brick.at("path").get<std::string>();
       missing += "\n  " + brick.at("node").get<std::string>() + ":" + brick.at("path").get<std::string>();
       if (live.is_object() && live.contains("trouble")) missing += ": " + live.at("trouble").get<std::string>();
     }
     if (missing.empty() || boottime_ms() > deadline) return missing;
+    const size_t all = reading->state["volumes"][name].at("map").at("bricks").size();
+    const std::lock_guard lock(mutex);
+    waiting_for = std::string("volume ") + (online ? "start: " : "stop: ") + name + ": " + std::to_string(settled) + " of " + std::to_string(all) +
+                  (online ? " bricks are up" : " bricks are down") + ", waiting for " + names;
   }
 }
 

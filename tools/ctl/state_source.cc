@@ -17,6 +17,7 @@
 #include "mgmt/files.h"
 #include "mgmt/http.h"
 #include "mgmt/node.h"
+#include "tools/ctl/progress.h"
 
 namespace voldfs::ctl {
 
@@ -198,6 +199,7 @@ Explained<Json> change_cluster(const Place& place, const std::string& op, Json f
     return explain("Nothing was changed: " + daemon_trouble(place) + (daemon_runs(place) ? ". Look into its log: journalctl -u voldmgmt." : ". Start it: systemctl start voldmgmt."));
   const Json command = mgmt::new_command(op, std::move(fields));
   const Interrupted interrupted;
+  const Progress progress(place, [&] { return op + ": " + what_holds_up(place); });
   for (int i = 0;; ++i) {
     mgmt::fault_point("ctl.begin");
     const auto reply = mgmt::http_call(target_of(place), "POST", "/v1/commands", command.dump(), kChangeTimeoutMs);

@@ -77,7 +77,7 @@ TEST_F(MgmtPartitionFault, Three_LeaderThatHasReadNothingYet_BeginsNothingAnew) 
     ASSERT_NO_FATAL_FAILURE(start_node(node));
   }
   const auto leads = [](const Node& node) {
-    const auto reply = mgmt::http_call({node.dir + "/run/voldmgmt.socket", "", 0, ""}, "GET", "/metrics", "", 3000);
+    const auto reply = mgmt::http_call({node.dir + "/run/voldmgmt.socket", "", 0, nullptr}, "GET", "/metrics", "", 3000);
     return reply && reply->body.find("\nvoldfs_mgmt_leading 1") != std::string::npos;
   };
   ASSERT_TRUE(eventually([&] { return std::any_of(nodes_.begin(), nodes_.end(), leads); }));

@@ -196,6 +196,19 @@ TEST_F(ClusterStateTest, ClusterReplace_WithNewIncarnation_MakesDescendantMaps) 
   EXPECT_EQ(fresh.peer(id_of(1'000'001))->role, PeerRole::kStandby);
 }
 
+TEST_F(ClusterStateTest, ClusterReplace_AtTheBeginningOfALogAlone_LeavesALogThatHasACluster) {
+  expect_ok(state_.apply(init()));
+  expect_ok(state_.apply(create("vol", 0, "/data/b1", 1)));
+  const Json earlier = state_.to_json();
+  expect_ok(state_.apply(command("volume-set", {{"volume", "vol"}, {"options", {{"user.x", "1"}}}})));
+  const Json begin = command("cluster-replace", {{"state", earlier}, {"incarnation", id_of(502).uuid()}, {"blank", true}});
+  const dht::VolumeMap before = state_.volume("vol")->map;
+  expect_refused(state_.apply(begin), "not a new one");
+  EXPECT_EQ(state_.volume("vol")->map.to_json(), before.to_json());
+  ClusterState fresh;
+  expect_ok(fresh.apply(begin));
+}
+
 // Random commands, most of them near the edge of being valid.
 class RandomCommands {
  public:
