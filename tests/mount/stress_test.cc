@@ -1,12 +1,18 @@
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
+#include <list>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "brick/base/unique_fd.h"
 #include "tests/lib/mount.h"
 #include "tests/mount/content_stress.h"
 #include "tests/mount/tree_stress.h"
@@ -31,6 +37,36 @@ uint64_t environment(const char* name, uint64_t otherwise) {
 struct Mounts {
   const char* name;
   std::vector<std::string> options;
+  bool readers = false;  // each mount also looks at everything all the time, and so has its kernel keep what is about to change
+};
+
+// Lists, looks up, opens and reads all that is there, until this goes. What it sees is of no account.
+class Reader {
+ public:
+  explicit Reader(const fs::path& top) : thread_([this, top] {
+    while (!stop_) read_below(top);
+  }) {}
+  ~Reader() {
+    stop_ = true;
+    thread_.join();
+  }
+
+ private:
+  void read_below(const fs::path& dir) {
+    std::error_code gone;
+    for (auto entry = fs::directory_iterator(dir, gone); !stop_ && entry != fs::directory_iterator(); entry.increment(gone)) {
+      struct stat stat{};
+      if (::lstat(entry->path().c_str(), &stat) != 0) continue;
+      if (S_ISDIR(stat.st_mode)) read_below(entry->path());
+      if (!S_ISREG(stat.st_mode)) continue;
+      char bytes[4096];
+      const unique_fd fd(::open(entry->path().c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+      if (fd && ::read(fd.get(), bytes, sizeof bytes) < 0) continue;
+    }
+  }
+
+  std::atomic<bool> stop_ = false;
+  std::thread thread_;
 };
 
 class Stress : public testing::TestWithParam<Mounts> {
@@ -120,10 +156,15 @@ TEST_P(Stress, Tree_ChangedAtRandom_IsAsOnTheLocalFileSystem) {
   options.seed = seed_;
   options.time = time_;
   options.other_user = kOtherUser;
+  options.others_read = GetParam().readers;
   TreeStress stress(options);
+  std::list<Reader> readers;
+  if (GetParam().readers)
+    for (const std::string& top : options.mounts) readers.emplace_back(top);
   ASSERT_EQ(stress.run(), "") << how_to_repeat() << volume_.logs();
   RecordProperty("operations", static_cast<int>(stress.operations()));
   EXPECT_GT(stress.operations(), 0u);
+  readers.clear();
   check_bricks();
 }
 
@@ -137,7 +178,10 @@ const Mounts kMounts[] = {{"Local", {kLocal}},
                           {"TwoLocal", {kLocal, kLocal}},
                           {"TwoTcp", {kTcp, kTcp}},
                           {"LocalAndTcp", {kLocal, kTcp}},
-                          {"DaemonLocalAndTcp", {kDaemon, kLocal, kTcp}}};
+                          {"DaemonLocalAndTcp", {kDaemon, kLocal, kTcp}},
+                          {"TwoWithReaders", {kLocal, kTcp}, true},
+                          {"Ten", {kLocal, kTcp, kLocal, kTcp, kDaemon, kTcp, kLocal, kTcp, kDaemon, kTcp}},
+                          {"TenWithReaders", {kLocal, kTcp, kLocal, kTcp, kDaemon, kTcp, kLocal, kTcp, kDaemon, kTcp}, true}};
 INSTANTIATE_TEST_SUITE_P(All, Stress, testing::ValuesIn(kMounts), [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace

@@ -397,7 +397,7 @@ std::string TreeStress::carry_out(const Operation& operation, const std::string&
       const long result = ::utimensat(AT_FDCWD, a.c_str(), times, AT_SYMLINK_NOFOLLOW);
       struct stat found {};
       if (result < 0 || ::lstat(a.c_str(), &found) < 0) return answer(-1);
-      return std::to_string(found.st_atim.tv_sec) + "/" + std::to_string(found.st_mtim.tv_sec);
+      return (options_.others_read ? "" : std::to_string(found.st_atim.tv_sec)) + "/" + std::to_string(found.st_mtim.tv_sec);
     }
     case kSetxattr:
       return answer(::lsetxattr(a.c_str(), n % 2 ? "user.x" : "trusted.x", std::to_string(n).data(), n % 10,

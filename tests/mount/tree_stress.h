@@ -22,6 +22,7 @@ class TreeStress {
     size_t names = 6;              // of a directory
     uint64_t compare_every = 200;  // operations
     uint32_t other_user = 0;       // operations are this user's at times; 0: all are root's
+    bool others_read = false;      // what is in the mounts, meanwhile: times of access are theirs
   };
 
   explicit TreeStress(const Options& options) : options_(options), random_(options.seed) {}
