@@ -19,7 +19,8 @@
 
 DEFINE_string(dir, "", "Directory to work in");
 DEFINE_string(bricks, "", "What that directory is on each brick, separated by commas; empty: not known");
-DEFINE_string(section, "names", "Rows: names (and small files) or data");
+DEFINE_string(beside, "", "That directory through another mount, for section shared");
+DEFINE_string(section, "names", "Rows: names (and small files), data, or shared");
 DEFINE_uint32(threads, 1, "Threads, each with files of its own");
 DEFINE_double(seconds, 1, "Longest time of a workload, seconds");
 DEFINE_uint32(files, 5000, "Most files of a thread");
@@ -86,8 +87,9 @@ void run(const Options& options) {
     own.push_back(std::make_unique<Worker>(options, t));
     check(::mkdir(own.back()->dir.c_str(), 0755) == 0, "mkdir", own.back()->dir);
   }
-  for (const Workload& workload :
-       FLAGS_section == "names" ? names_workloads(options) : data_workloads(options)) {
+  for (const Workload& workload : FLAGS_section == "names"    ? names_workloads(options)
+                                  : FLAGS_section == "shared" ? shared_workloads()
+                                                              : data_workloads(options)) {
     const Workers special = make_workers(workload, options);
     const Workers& workers = special.empty() ? own : special;
     for (const auto& worker : workers)
@@ -103,7 +105,7 @@ void run(const Options& options) {
 }
 
 Options options_from_flags() {
-  Options options{FLAGS_dir, {}, FLAGS_threads, FLAGS_seconds, FLAGS_files, FLAGS_file_mib};
+  Options options{FLAGS_dir, FLAGS_beside, {}, FLAGS_threads, FLAGS_seconds, FLAGS_files, FLAGS_file_mib};
   std::istringstream bricks(FLAGS_bricks);
   for (std::string brick; std::getline(bricks, brick, ',');)
     options.bricks.push_back(brick);
@@ -116,11 +118,11 @@ Options options_from_flags() {
 int main(int argc, char** argv) {
   gflags::SetUsageMessage("--dir=DIR: the rows of tools/bench on one directory");
   gflags::ParseCommandLineFlags(&argc, &argv, true);
-  const bool known = FLAGS_section == "names" || FLAGS_section == "data";
+  const bool known = FLAGS_section == "names" || FLAGS_section == "data" || (FLAGS_section == "shared" && !FLAGS_beside.empty());
   if (FLAGS_dir.empty() || !known || FLAGS_threads == 0 || FLAGS_files == 0 || FLAGS_file_mib == 0 ||
       FLAGS_seconds <= 0) {
     std::fprintf(stderr,
-                 "bench_driver: --dir is needed, --section is names or data, and no other flag may be 0\n");
+                 "bench_driver: --dir is needed, --section is names, data or shared (with --beside), and no other flag may be 0\n");
     return 2;
   }
   voldfs::bench::run(voldfs::bench::options_from_flags());

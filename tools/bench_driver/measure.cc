@@ -1,6 +1,7 @@
 #include "tools/bench_driver/measure.h"
 
 #include <algorithm>
+#include <atomic>
 #include <barrier>
 #include <chrono>
 #include <limits>
@@ -71,14 +72,25 @@ Measured part_of(const Workload& workload, const Workload::Part& part, const Wor
 std::vector<Measured> measure(const Workload& workload, const Workers& workers, const Options& options) {
   for (const auto& worker : workers)
     workload.open(*worker);
-  std::barrier start(static_cast<std::ptrdiff_t>(workers.size()));
+  std::barrier start(static_cast<std::ptrdiff_t>(workers.size() + (workload.beside ? 1 : 0)));
   std::vector<Done> done(workers.size());
   std::vector<std::thread> threads;
+  std::atomic<bool> over = false;
+  std::thread beside;
+  if (workload.beside) {
+    beside = std::thread([&, dir = options.beside + '/' + workers.front()->name] {
+      start.arrive_and_wait();
+      for (uint64_t i = 0; !over; ++i)
+        workload.beside(dir, i);
+    });
+  }
   for (size_t t = 0; t < workers.size(); ++t) {
     threads.emplace_back([&, t] { done[t] = work(workload, *workers[t], options.seconds, start); });
   }
   for (std::thread& thread : threads)
     thread.join();
+  over = true;
+  if (beside.joinable()) beside.join();
   for (const auto& worker : workers)
     worker->fd.reset();
 

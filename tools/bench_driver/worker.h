@@ -18,6 +18,7 @@ constexpr uint64_t kListed = 10'000;        // files of the directory that is li
 
 struct Options {
   std::string dir;                  // where everything is made, and removed again
+  std::string beside;               // `dir` through another mount; empty: there is none
   std::vector<std::string> bricks;  // what `dir` is on each brick; empty: not known
   unsigned threads = 1;
   double seconds = 1;     // longest time of a workload

@@ -27,6 +27,8 @@ struct Workload {
   };  // before the caches are made cold, leaving nothing open
   std::function<void(Worker&)> open = [](Worker&) {};  // after that, before the clock runs
   std::function<void(Worker&, uint64_t)> step;
+  // What a thread more does meanwhile with 0, 1, ..., unmeasured, in the first worker's directory as another mount has it. Null: nothing.
+  std::function<void(const std::string& dir, uint64_t)> beside = {};
   // A row more from the same steps: those of them that `of` names. E.g. the renames that crossed bricks.
   struct Part {
     const char* name;
@@ -35,8 +37,9 @@ struct Workload {
   std::vector<Part> parts = {};
 };
 
-// The rows on names and small files, and those on data.
+// The rows on names and small files, those on data, and those beside another mount.
 std::vector<Workload> names_workloads(const Options& options);
 std::vector<Workload> data_workloads(const Options& options);
+std::vector<Workload> shared_workloads();
 
 }  // namespace voldfs::bench

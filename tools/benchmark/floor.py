@@ -31,9 +31,9 @@ class Floor(Target):
     def prepare(self):
         fresh_ext4(self.place.root_fd, self.backing)
 
-    def attach(self):
-        start(self.program, "--foreground", *self.arguments, self.backing, self.mount, log=f"{self.mount}.log")
-        wait_for(f"mounting {self.name}", lambda: os.path.ismount(self.mount))
+    def attach(self, mount):
+        start(self.program, "--foreground", *self.arguments, self.backing, mount, log=f"{mount}.log")
+        wait_for(f"mounting {self.name}", lambda: os.path.ismount(mount))
 
     def versions(self):
         with open(os.path.join(os.path.dirname(self.program), "version"), encoding="ascii") as file:

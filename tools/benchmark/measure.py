@@ -40,6 +40,9 @@ def run_driver(command, target, profile=None):
 def measure_section(section, target, threads, options):
     if section == "trees":
         return options.trees.at_most(target.tree_files).measure(target)
+    if section == "shared":
+        with target.mounted_again() as directory:
+            return run_driver([*driver_command(section, target, threads, options), f"--beside={directory}"], target)
     return run_driver(driver_command(section, target, threads, options), target)
 
 
@@ -114,4 +117,4 @@ def measure(targets, options, results):
 
 
 def applies(section, threads, target):
-    return section in target.sections and (threads == 1 or (section != "trees" and target.name in WITH_THREADS))
+    return section in target.sections and (threads == 1 or (section in ("names", "data") and target.name in WITH_THREADS))

@@ -57,9 +57,9 @@ class Moosefs(Target):
         start("mfschunkserver", "-f", "-c", f"{data}/settings", "start", log=f"{self.mount}.log")
         wait_for("mfschunkserver", lambda: answers(ADDRESS, port))
 
-    def attach(self):
-        start("mfsmount", self.mount, "-f", "-H", ADDRESS, log=f"{self.mount}.log")
-        wait_for(f"mounting {self.name}", lambda: os.path.ismount(self.mount))
+    def attach(self, mount):
+        start("mfsmount", mount, "-f", "-H", ADDRESS, log=f"{mount}.log")
+        wait_for(f"mounting {self.name}", lambda: os.path.ismount(mount))
 
     def start(self):
         super().start()

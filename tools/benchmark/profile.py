@@ -119,7 +119,7 @@ def text(targets, options):
         for target in targets:
             profile = Profile(target, requests)
             for section in options.sections:
-                if section != "trees" and section in target.sections:
+                if section in ("names", "data") and section in target.sections:
                     settle(options.settle)
                     run_driver([*driver_command(section, target, 1, options), "--profile"], target, profile)
             head = [target.name, "us (p50)", "client: switches", "CPU us", "servers: switches", "CPU us", "FUSE requests, an operation each"]

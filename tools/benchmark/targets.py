@@ -1,5 +1,6 @@
 """What is measured: file systems, each started on fresh ext4 file systems of its own."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ class Target:
     """`start` gives the directory to work in. `remount` mounts the client anew, its caches empty, those of the servers kept.
     `bricks` are what that directory is on each of its bricks, if it has any. `sections` are those that it can do."""
 
-    sections = ("names", "data", "trees")
+    sections = ("names", "data", "trees")  # and "shared": it can be mounted twice
     tree_files = None  # files of a tree, at most; None: any number
     client, servers = (), ()  # names of its processes
 
@@ -32,12 +33,16 @@ class Target:
     def start(self):
         self.prepare()
         os.makedirs(self.mount, exist_ok=True)
-        self.attach()
+        self.attach(self.mount)
         os.mkdir(self.directory)
 
     def remount(self):
         unmount(self.mount)
-        self.attach()
+        self.attach(self.mount)
+
+    def mounted_again(self):
+        """For section "shared": the directory to work in through another mount, while the context lasts."""
+        return Again(self, f"{self.mount}-again")
 
     @property
     def directory(self):
@@ -47,17 +52,36 @@ class Target:
         return {}
 
 
+class Again:
+    def __init__(self, target, mount):
+        self.target, self.mount = target, mount
+
+    def __enter__(self):
+        os.makedirs(self.mount, exist_ok=True)
+        self.target.attach(self.mount)
+        return self.mount + self.target.directory.removeprefix(self.target.mount)
+
+    def __exit__(self, *_):
+        unmount(self.mount)
+
+
 class Local(Target):
     """A directory on ext4."""
+
+    sections = (*Target.sections, "shared")
 
     def prepare(self):
         fresh_ext4(self.place.root_fd, self.mount)
 
-    def attach(self):
+    def attach(self, mount):
         pass
 
     def remount(self):
         drop_caches()
+
+    @contextlib.contextmanager
+    def mounted_again(self):
+        yield self.directory  # another process
 
 
 class Given(Target):
@@ -78,6 +102,7 @@ class Given(Target):
 class Voldfs(Target):
     """A volume of two bricks on this machine."""
 
+    sections = (*Target.sections, "shared")
     client, servers = ("voldfs",), ("voldbrick",)
 
     def __init__(self, name, place, tcp=False, **options):
@@ -102,13 +127,14 @@ class Voldfs(Target):
             wait_for(f"voldbrick {brick['path']}", lambda b=brick: answers(b["host"], b["port"]))
         self.bricks = [f"{path}/bench" for path in bricks]
 
-    def attach(self):
-        run(f"{self.place.programs}/mount.voldfs", self.map_file, self.mount, "-o", ",".join(filter(None, (f"log-file={self.mount}.log", self.place.voldfs_options))))
+    def attach(self, mount):
+        run(f"{self.place.programs}/mount.voldfs", self.map_file, mount, "-o", ",".join(filter(None, (f"log-file={mount}.log", self.place.voldfs_options))))
 
 
 class Gluster(Target):
     """A Distribute volume of two bricks on this machine."""
 
+    sections = (*Target.sections, "shared")
     client, servers = ("glusterfs",), ("glusterfsd",)
 
     def __init__(self, name, place, groups=(), **options):
@@ -124,8 +150,8 @@ class Gluster(Target):
         run("gluster", "--mode=script", "volume", "start", self.name)
         self.bricks = [f"{path}/bench" for path in paths]
 
-    def attach(self):
-        run("mount", "-t", "glusterfs", f"{ADDRESS}:/{self.name}", self.mount)
+    def attach(self, mount):
+        run("mount", "-t", "glusterfs", f"{ADDRESS}:/{self.name}", mount)
 
     def versions(self):
         return {"glusterfs": run("glusterfs", "--version").splitlines()[0]}
