@@ -113,6 +113,8 @@ std::string no_answer(const HttpTarget& target, const Tls::Other& other, httplib
   if (other.verdict == Tls::Other::Verdict::kElsewhere) return "What answers at " + where + " is the node of another address.";
   if (error == httplib::Error::SSLConnection)
     return "What listens at " + where + " speaks no TLS, or not in time: is it another program, or a voldmgmt of another version?";
+  if (error == httplib::Error::Connection) return "Nobody listens at " + where + ", or cannot be reached: does voldmgmt run there, and is its port let through?";
+  if (error == httplib::Error::Read) return "voldmgmt at " + where + " has not answered, or not in time.";
   return "No answer from voldmgmt at " + where + " (" + httplib::to_string(error) + ").";
 }
 

@@ -12,6 +12,30 @@ std::string dump(const nlohmann::json& json) {
   return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
 }
 
+std::string verbs_of(const CLI::App& noun) {
+  std::string names;
+  for (const CLI::App* verb : noun.get_subcommands([](const CLI::App*) { return true; })) names += (names.empty() ? "" : ", ") + verb->get_name();
+  return names;
+}
+
+// What is wrong with a line that names no verb there is; empty: it is something else.
+std::string wrong_verb(const CLI::App& app, int argc, const char* const* argv) {
+  const CLI::App* at = &app;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word.starts_with("-")) {
+      const CLI::Option* option = app.get_option_no_throw(word);
+      i += option && option->get_items_expected_min() > 0;  // its value
+      continue;
+    }
+    if (at->get_require_subcommand_min() == 0) return "";
+    const auto verbs = at->get_subcommands([&](const CLI::App* verb) { return verb->get_name() == word; });
+    if (verbs.empty()) return "There is no " + (at == &app ? "\"" + word + "\"; there are: " : "`" + at->get_name() + " " + word + "`; there are: ") + verbs_of(*at) + ".";
+    at = verbs.front();
+  }
+  return at->get_require_subcommand_min() == 0 ? "" : (at == &app ? "Say what to do: " : "Say what to do with `" + at->get_name() + "`: ") + verbs_of(*at) + ".";
+}
+
 int print(const Explained<Report>& report, bool as_json) {
   if (!report) {
     if (as_json) std::cout << dump({{"error", report.error()}});
@@ -52,6 +76,10 @@ int run(int argc, const char* const* argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
+    if (const std::string wrong = error.get_exit_code() == 0 ? "" : wrong_verb(app, argc, argv); !wrong.empty()) {
+      std::cerr << "voldctl: " << wrong << " voldctl --help tells more.\n";
+      return kExitUsage;
+    }
     return app.exit(error) == 0 ? kExitDone : kExitUsage;  // 0: --help, --version
   }
 #ifdef VOLDFS_HAVE_MGMT

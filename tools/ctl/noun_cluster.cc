@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <ctime>
 #include <iostream>
@@ -32,8 +33,8 @@ Explained<Report> backup(const Place& place, const std::string& file) {
   // It holds the secrets of all volumes.
   if (auto written = mgmt::write_document(file, *document, 0600); !written) return explain("backup: failed: " + written.error());
   const Json& state = document->at("state");
-  Report report{"backup: success: " + file + " holds " + std::to_string(state.at("volumes").size()) + " volumes and " + std::to_string(state.at("peers").size()) +
-                    " peers, version " + std::to_string(state.at("version").get<uint64_t>()) + ". Keep it safe: who has it is root on the volumes.\n",
+  const auto counted = [&](const char* what) { return std::to_string(state.at(what).size()) + " " + std::string(what, std::strlen(what) - (state.at(what).size() == 1)); };
+  Report report{"backup: success: " + file + " holds " + counted("volumes") + " and " + counted("peers") + ", version " + std::to_string(state.at("version").get<uint64_t>()) + ". Keep it safe: who has it is root on the volumes.\n",
                 {{"file", file}, {"version", state.at("version")}, {"volumes", state.at("volumes").size()}, {"peers", state.at("peers").size()}}};
   if (from_files) {
     report.note = "voldmgmt does not run on this node: this is from its state directory.";
@@ -128,7 +129,8 @@ Explained<Json> examination(const Place& place) {
     const Json found = mgmt::examine_node(*state, options);
     for (const Json& each : found) say(each);
   }
-  return Json{{"nodes", {{"this node", {{"version", VOLDFS_VERSION}}}}}, {"findings", std::move(findings)}};
+  // These need the other nodes, or a daemon that asks them.
+  return Json{{"nodes", {{"this node", {{"version", VOLDFS_VERSION}}}}}, {"findings", std::move(findings)}, {"unexamined", {"peers", "clocks", "versions"}}};
 }
 
 Explained<Report> doctor(const Place& place) {
@@ -140,6 +142,7 @@ Explained<Report> doctor(const Place& place) {
   size_t errors = 0, warnings = 0;
   std::string text;
   const Json& findings = answer->at("findings");
+  const Json unexamined = answer->value("unexamined", Json::array());
   for (const char* area : mgmt::kAreas) {
     std::string part;
     for (const Json& each : findings) {
@@ -150,13 +153,14 @@ Explained<Report> doctor(const Place& place) {
               "\n           -> " + each.at("mend").get<std::string>() + "\n";
     }
     std::string head = area;
-    head.resize(12, ' ');
-    text += head + (part.empty() ? coloured("ok", Colour::kGood) + "\n" : "\n" + part);
+    if (part.empty()) head.resize(12, ' ');
+    const bool looked = std::find(unexamined.begin(), unexamined.end(), area) == unexamined.end();
+    text += head + (!part.empty() ? "\n" + part : looked ? coloured("ok", Colour::kGood) + "\n" : "not examined\n");
   }
   const size_t nodes = answer->at("nodes").size();
   text += "\n" + (errors + warnings == 0 ? "Nothing is wrong" : std::to_string(errors) + (errors == 1 ? " error, " : " errors, ") + std::to_string(warnings) + (warnings == 1 ? " warning" : " warnings")) +
           "; " + std::to_string(nodes) + (nodes == 1 ? " node was examined.\n" : " nodes were examined.\n");
-  Report report{text, {{"nodes", answer->at("nodes")}, {"findings", findings}, {"errors", errors}, {"warnings", warnings}}};
+  Report report{text, {{"nodes", answer->at("nodes")}, {"findings", findings}, {"errors", errors}, {"warnings", warnings}, {"unexamined", unexamined}}};
   report.exit_code = errors ? kExitFailed : kExitDone;
   return report;
 }

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -218,7 +219,12 @@ Explained<Report> log_rotate(const Place& place, Arguments words) {
   for (const Json& sentence : result->at("failed")) failed += (failed.empty() ? "" : "\n") + sentence.get<std::string>();
   if (!failed.empty()) return explain("volume log rotate: " + words[1] + ": failed: " + failed);
   Report report{"volume log rotate: " + words[1] + ": success\n", {{"volume", words[1]}, {"result", *result}}};
-  for (const auto& [brick, where] : result->at("rotated").items()) report.text += "  " + brick + ": the old log is " + where.get<std::string>() + "\n";
+  std::map<std::string, std::string> names;  // of bricks, as people know them
+  const auto reading = read_cluster(place, false, words[1]);
+  if (reading && reading->state["volumes"].contains(words[1])) {
+    for (const Json& brick : reading->state["volumes"][words[1]].at("map").at("bricks")) names[brick.at("id")] = brick.at("node").get<std::string>() + ":" + brick.at("path").get<std::string>();
+  }
+  for (const auto& [brick, where] : result->at("rotated").items()) report.text += "  " + (names.contains(brick) ? names[brick] : brick) + ": the old log is " + where.get<std::string>() + "\n";
   if (!missing.empty()) {
     report.note = "These peers do not answer, and their bricks' logs were not rotated: " + missing + ".";
     report.exit_code = kExitPartial;

@@ -160,11 +160,18 @@ static Explained<Json> parsed(const Explained<mgmt::HttpReply>& reply) {
   return json;
 }
 
+// What a person is told where there is no daemon to ask.
+static std::string start_it(const Place& place) {
+  return daemon_trouble(place) + (daemon_runs(place) ? ". Look into its log: journalctl -u voldmgmt." : ". Start it: systemctl start voldmgmt.");
+}
+
 Explained<Json> get(const Place& place, const std::string& path, int timeout_ms) {
+  if (!daemon_runs(place)) return explain(start_it(place));
   return parsed(mgmt::http_call(target_of(place), "GET", path, "", timeout_ms));
 }
 
 Explained<Json> post(const Place& place, const std::string& path, const Json& body, int timeout_ms) {
+  if (!daemon_runs(place)) return explain("Nothing was changed: " + start_it(place));
   return parsed(mgmt::http_call(target_of(place), "POST", path, body.dump(), timeout_ms));
 }
 
@@ -196,7 +203,7 @@ class Interrupted {
 Explained<Json> change_cluster(const Place& place, const std::string& op, Json fields) {
   // Asked first, so that "nothing was changed" can be said for sure.
   if (!mgmt::http_call(target_of(place), "GET", "/healthz", "", kReadTimeoutMs))
-    return explain("Nothing was changed: " + daemon_trouble(place) + (daemon_runs(place) ? ". Look into its log: journalctl -u voldmgmt." : ". Start it: systemctl start voldmgmt."));
+    return explain("Nothing was changed: " + start_it(place));
   const Json command = mgmt::new_command(op, std::move(fields));
   const Interrupted interrupted;
   const Progress progress(place, [&] { return op + ": " + what_holds_up(place); });

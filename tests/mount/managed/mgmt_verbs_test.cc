@@ -91,11 +91,28 @@ TEST_F(MgmtVerbsTest, Json_EveryRead_KeepsItsShape) {
   }
   EXPECT_EQ(keys(json_of(node, {"get-state"})), (Keys{"about", "state", "status"}));
   EXPECT_EQ(keys(json_of(node, {"webhook", "list"})), (Keys{"about", "webhooks"}));
-  EXPECT_EQ(keys(json_of(node, {"doctor"})), (Keys{"errors", "findings", "nodes", "warnings"}));
+  EXPECT_EQ(keys(json_of(node, {"doctor"})), (Keys{"errors", "findings", "nodes", "unexamined", "warnings"}));
   EXPECT_EQ(keys(json_of(node, {"peer", "token"})), (Keys{"api_token", "authority", "token"}));
   EXPECT_EQ(keys(json_of(node, {"backup", top_ + "/b"})), (Keys{"file", "peers", "version", "volumes"}));
   EXPECT_EQ(keys(json_of(node, {"volume", "start", "nothing"}, 1)), (Keys{"error"}));
   EXPECT_EQ(ctl(node, {"no-such-noun"}).code, 2);
+}
+
+TEST_F(MgmtVerbsTest, Wrong_VerbOrNoDaemon_IsASentence) {
+  ASSERT_NO_FATAL_FAILURE(add_nodes(1));
+  const Node& node = nodes_[0];
+  const Output heal = ctl(node, {"volume", "heal", "vol"});
+  EXPECT_EQ(heal.code, 2);
+  EXPECT_TRUE(has(heal.err, "There is no `volume heal`; there are: create, ")) << heal;
+  EXPECT_TRUE(has(ctl(node, {"volumes"}).err, "There is no \"volumes\"; there are: "));
+  EXPECT_TRUE(has(ctl(node, {"peer"}).err, "Say what to do with `peer`: probe, "));
+  kill_node(nodes_[0]);
+  for (const std::vector<std::string>& verb : {std::vector<std::string>{"peer", "token"}, {"peer", "probe", "127.0.0.9"}, {"peer", "recover", "127.0.0.9"}, {"events"}, {"volume", "log", "rotate", "vol"}}) {
+    const Output output = ctl(node, verb);
+    EXPECT_EQ(output.code, 1) << verb[0];
+    EXPECT_TRUE(has(output.err, "voldmgmt does not run on this node. Start it: systemctl start voldmgmt.")) << output;
+  }
+  EXPECT_TRUE(has(ctl(node, {"doctor", "--conf-dir=" + node.dir + "/etc"}).out, "clocks      not examined")) << "nobody looked";
 }
 
 TEST_F(MgmtVerbsTest, Destruction_NobodyToAsk_ChangesNothing) {
