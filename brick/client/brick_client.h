@@ -68,10 +68,12 @@ struct Caller {
   // down, and has not been sent, ends with EINTR if it gives up. May be null.
   const std::atomic<bool>* interrupted = nullptr;
   // A signal that the application lives on after does not count: calls on a local file system are not interrupted, and
-  // programs do not expect EINTR of them. `pid` is the kernel's number of the thread that asks; 0: it never gives up. That it is being killed
-  // is seen also where nobody has told (`interrupted`): the kernel does not tell of every signal (fuse/interrupts.h).
+  // programs do not expect EINTR of them. `pid` is the kernel's number of the thread that asks; 0: it never gives up.
   bool only_if_killed = false;
   bool gives_up() const;
+  // The same, where nobody has told: the kernel does not tell of every signal (fuse/interrupts.h). It takes a look at the thread, tens of us. A
+  // thread that has gone is no reason: the kernel reads ahead in the name of such.
+  bool is_being_killed() const;
   // The caller can ask another brick instead: whatever OnBrickDown says, a request to a brick that is down, or goes
   // down before it has answered, ends with EHOSTDOWN at once. For requests that change nothing.
   bool only_if_up = false;

@@ -52,13 +52,15 @@ bool has_signal(uint32_t thread) {
 }
 
 bool Caller::gives_up() const {
-  if (interrupted == nullptr) return false;
-  const bool is_told = interrupted->load(std::memory_order_relaxed);
-  if (!only_if_killed) return is_told;
-  if (pid == 0) return false;
+  if (interrupted == nullptr || !interrupted->load(std::memory_order_relaxed)) return false;
+  if (!only_if_killed) return true;
   Signals signals;
-  // A thread that has gone has been killed, if there was a signal; otherwise what asks is the kernel, behind its back.
-  return read_signals(pid, signals) ? is_deadly(signals) : is_told;
+  return pid != 0 && (!read_signals(pid, signals) || is_deadly(signals));  // it may have gone already
+}
+
+bool Caller::is_being_killed() const {
+  Signals signals;
+  return interrupted != nullptr && only_if_killed && pid != 0 && read_signals(pid, signals) && is_deadly(signals);
 }
 
 }  // namespace voldfs::client

@@ -12,6 +12,7 @@ inline constexpr uint32_t kBackoffFirstMs = 10;           // between attempts to
 inline constexpr uint32_t kBackoffLastMs = 1'000;
 inline constexpr uint32_t kPollFirstMs = 5;               // between two questions after kSlotBusy or kGrace
 inline constexpr uint32_t kPollLastMs = 100;
+inline constexpr int64_t kKilledMs = 500;                // between two looks at whether the caller is being killed
 inline constexpr uint32_t kInterruptMs = 50;              // between two looks at Caller::interrupted
 inline constexpr uint32_t kOvercommitMs = 20;             // wait for a connection, before one beyond the usual number is opened
 inline constexpr uint32_t kByeMs = 1'000;                 // for the answer to kBye

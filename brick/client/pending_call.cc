@@ -21,6 +21,7 @@ struct PendingCall::State {
   Result<void> receive();
   Result<void> judge();
   Result<void> await_better_times();
+  bool gives_up();
   void set_descriptor_flag(wire::RequestHeader& header);
   void drop_connection() { brick.pool.set(slot, nullptr, 0); }
   void release_slot();
@@ -39,6 +40,7 @@ struct PendingCall::State {
   uint32_t sent_count = 0;
   uint64_t session = 0;            // that it was sent in last
   Slot* slot = nullptr;
+  int64_t looked_ms = 0;           // at the caller's signals
   int64_t down_since_ms = 0;       // 0: the brick was there when last looked at
   uint32_t pause_ms = 0;           // before the next attempt
 };
@@ -190,10 +192,18 @@ Result<void> PendingCall::State::judge() {
   }
 }
 
+bool PendingCall::State::gives_up() {
+  if (caller.gives_up()) return true;
+  const int64_t now = boottime_ms();
+  if (now - looked_ms < kKilledMs) return false;
+  looked_ms = now;
+  return caller.is_being_killed();
+}
+
 // After an attempt that came to nothing. An error ends the call.
 Result<void> PendingCall::State::await_better_times() {
   if (brick.control.is_this_thread()) return fail(EHOSTDOWN);  // reclaiming: the next connection starts it over
-  if (!maybe_done && caller.gives_up()) return fail(EINTR);
+  if (!maybe_done && gives_up()) return fail(EINTR);
   const auto standing = brick.control.standing();
   if (standing) {
     // The brick is there, or not yet known to be down. The first time it is tried again at once.

@@ -49,10 +49,13 @@ class CallerTest : public testing::Test {
   std::atomic<bool> interrupted_ = false;
 };
 
-TEST_F(CallerTest, DeadlySignal_NobodyTellsOf_GivesUp) {
+TEST_F(CallerTest, DeadlySignal_IsSeen_AndGivenUpForWhenTold) {
   const StoppedProcess process;
-  EXPECT_FALSE(caller(process.pid()).gives_up());
+  EXPECT_FALSE(caller(process.pid()).is_being_killed());
   process.signal(SIGQUIT);  // any other deadly one would end it at once
+  EXPECT_TRUE(caller(process.pid()).is_being_killed());
+  EXPECT_FALSE(caller(process.pid()).gives_up());
+  interrupted_ = true;
   EXPECT_TRUE(caller(process.pid()).gives_up());
 }
 
@@ -60,9 +63,9 @@ TEST_F(CallerTest, SignalThatItLivesOnAfter_GoesOn_ToldOrNot) {
   const StoppedProcess process;
   process.signal(SIGUSR1);
   process.signal(SIGCHLD);
-  EXPECT_FALSE(caller(process.pid()).gives_up());
   interrupted_ = true;
   EXPECT_FALSE(caller(process.pid()).gives_up());
+  EXPECT_FALSE(caller(process.pid()).is_being_killed());
 }
 
 // The kernel writes back and reads ahead in the name of threads that may have gone.
@@ -70,6 +73,7 @@ TEST_F(CallerTest, ThreadThatHasGone_GivesUpIfTold) {
   StoppedProcess process;
   const uint32_t pid = process.pid();
   process.end();
+  EXPECT_FALSE(caller(pid).is_being_killed());
   EXPECT_FALSE(caller(pid).gives_up());
   interrupted_ = true;
   EXPECT_TRUE(caller(pid).gives_up());
@@ -78,6 +82,7 @@ TEST_F(CallerTest, ThreadThatHasGone_GivesUpIfTold) {
 TEST_F(CallerTest, UnknownThread_NeverGivesUp) {
   interrupted_ = true;
   EXPECT_FALSE(caller(0).gives_up());
+  EXPECT_FALSE(caller(0).is_being_killed());
 }
 
 TEST_F(CallerTest, NotOnlyIfKilled_GivesUpWhenTold) {
