@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <csignal>
 #include <random>
 #include <set>
@@ -103,7 +104,7 @@ class MgmtSteps : public MgmtNodes {
     const Json first = state_of(nodes_[0]);
     if (!first.is_object()) return Json();
     for (const Json& peer : first.at("peers")) {
-      const auto node = std::find_if(nodes_.begin(), nodes_.end(), [&](const Node& each) { return each.address == peer.at("address"); });
+      const auto node = std::find_if(nodes_.begin(), nodes_.end(), [&](const Node& each) { return peer.at("address").get<std::string>() == each.address; });
       if (state_of(*node) != first) return Json();
       for (const auto& [name, volume] : first.at("volumes").items()) {
         if (Json::parse(slurp(node->state() + "/maps/" + name + ".json"), nullptr, false) != Json::parse(slurp(nodes_[0].state() + "/maps/" + name + ".json"), nullptr, false)) return Json();

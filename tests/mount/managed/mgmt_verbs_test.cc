@@ -1,5 +1,6 @@
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "brick/base/unique_fd.h"

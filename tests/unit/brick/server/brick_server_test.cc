@@ -39,7 +39,7 @@ TEST_P(BrickServerTest, Status_TellsOfBrickAndClients) {
   ASSERT_TRUE(reply) << reply.error().code;
   const std::string text(reinterpret_cast<const char*>(reply->data.data()), reply->data.size());
   const auto status = nlohmann::json::parse(text);
-  EXPECT_EQ(brick_.brick.uuid(), status["brick"]);
+  EXPECT_EQ(brick_.brick.uuid(), status["brick"].get<std::string>());
   EXPECT_EQ(1u, status["clients"].size());
   EXPECT_GT(status["bytes_total"].get<uint64_t>(), 0u);
 }

@@ -2,6 +2,7 @@
 
 #include <linux/falloc.h>
 
+#include <algorithm>
 #include <atomic>
 #include <fstream>
 #include <sstream>

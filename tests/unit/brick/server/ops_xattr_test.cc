@@ -2,6 +2,8 @@
 
 #include <sys/xattr.h>
 
+#include <algorithm>
+
 #include "tests/unit/brick/server/test_brick.h"
 
 namespace voldfs::server {
