@@ -44,8 +44,8 @@ class BrickServer {
   // Accepts nobody any more, lets running requests finish and be answered, and leaves the brick clean. Sessions stay
   // in their files: clients find them again after the next start.
   void stop();
-  // For tests: as kill -9. No reply leaves any more, slots stay as they are, nothing is flushed or marked clean. (What
-  // a running operation still does to the disk, it does: it is as if the kill had come right after.)
+  // For tests: as kill -9. No reply leaves any more, no outcome is noted in a slot, nothing is flushed or marked clean. (What
+  // a running operation still does to the disk, it does, noted as ever: it is as if the kill had come right after.)
   void kill();
 
   // For tests.

@@ -99,13 +99,11 @@ void SlotFile::set_state(uint32_t slot, SlotState state) {
 }
 
 void SlotFile::begin(uint32_t slot, uint64_t sequence) {
-  if (frozen()) return;
   set_state(slot, SlotState::kBegun);  // from here on the old reply counts no more
   record(slot).sequence = sequence;
 }
 
 void SlotFile::note(uint32_t slot, const Intent& intent) {
-  if (frozen()) return;
   record(slot).intent = intent;
   set_state(slot, SlotState::kNoted);
 }

@@ -70,7 +70,8 @@ class SlotFile {
   void finish_with(uint32_t slot, int status, wire::ReplyBuilder& reply);
   void recall(uint32_t slot, wire::ReplyBuilder& reply) const;
 
-  // From now on nothing is written any more, as if the process had been killed. For tests.
+  // From now on no outcome is written any more, as if the process had been killed. For tests: in a process that lives on, an operation that is
+  // running goes on to the disk, so what it is about to do there still is.
   void freeze() { frozen_.store(true, std::memory_order_relaxed); }
 
  private:
