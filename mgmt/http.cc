@@ -127,15 +127,25 @@ struct HttpServer::Impl {
   std::unique_ptr<httplib::Server> server;
   std::thread thread;
 
+  bool is_let_in(const httplib::Request& in) const {
+    if (!credentials || Tls::proven(in.ssl)) return true;
+    const std::string token = credentials().token;
+    return !token.empty() && same(in.get_header_value("Authorization"), "Bearer " + token);
+  }
+
+  // Before the body is read, so that a stranger's costs no memory.
+  httplib::Server::HandlerResponse refuse_stranger(const httplib::Request& in, httplib::Response& out) const {
+    if (is_let_in(in)) return httplib::Server::HandlerResponse::Unhandled;
+    out.status = 401;
+    out.set_content("{\"error\":\"This needs a credential: the header Authorization: Bearer TOKEN, with the api_token that `voldctl peer token --json` prints on a node (not the token, which is the secret of the cluster itself).\"}\n",
+                    "application/json");
+    return httplib::Server::HandlerResponse::Handled;
+  }
+
   void answer(const httplib::Request& in, httplib::Response& out) {
     HttpRequest request{in.method, in.path, in.body, {}, !credentials, credentials && Tls::proven(in.ssl)};
     for (const auto& [key, value] : in.params) request.query[key] = value;
-    HttpReply reply{401, "{\"error\":\"This needs a credential: the header Authorization: Bearer TOKEN, with the api_token that `voldctl peer token --json` prints on a node (not the token, which is the secret of the cluster itself).\"}\n"};
-    const auto has_token = [&] {
-      const std::string token = credentials().token;
-      return !token.empty() && same(in.get_header_value("Authorization"), "Bearer " + token);
-    };
-    if (request.local || request.node || has_token()) reply = handler(request);
+    const HttpReply reply = handler(request);
     out.status = reply.status;
     out.set_content(reply.body, reply.type.c_str());
   }
@@ -147,6 +157,7 @@ struct HttpServer::Impl {
     server->set_write_timeout(kIoTimeoutS);
     server->set_tcp_nodelay(true);
     server->set_keep_alive_max_count(1);  // a connection that waits would hold a thread
+    server->set_pre_routing_handler([this](const httplib::Request& in, httplib::Response& out) { return refuse_stranger(in, out); });
     const auto route = [this](const httplib::Request& in, httplib::Response& out) { answer(in, out); };
     server->Get(".*", route).Post(".*", route).Put(".*", route).Delete(".*", route);
   }

@@ -130,6 +130,13 @@ TEST_F(TlsHttp, AnyProgram_TrustsTheAuthorityAndNeedsTheToken) {
   EXPECT_EQ(handled_, 1);
 }
 
+TEST_F(TlsHttp, Stranger_IsRefusedBeforeItsBodyIsThere) {
+  HttpsClient client{tls_of('s')->authority_pem()};
+  const std::string announced = "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 60000000\r\n\r\n";
+  EXPECT_EQ(client.ask(kHere, port_, announced).substr(0, 12), "HTTP/1.1 401");
+  EXPECT_EQ(handled_, 0);
+}
+
 TEST_F(TlsHttp, Plain_IsToldSo) {
   const unique_fd fd = connect_to(kHere, port_);
   const std::string request = "POST /v1/local/commit HTTP/1.1\r\nHost: x\r\nContent-Length: 30000\r\n\r\n" + std::string(30000, 'x');
