@@ -72,6 +72,7 @@ TEST_F(MgmtLagFault, LeadersDiskIsSlow_ReadsDoNotWaitForIt) {
   ASSERT_NO_FATAL_FAILURE(add_nodes(3));
   join_all();
   create_volume("vol");
+  for (const Node& node : nodes_) ASSERT_TRUE(eventually([&] { return ctl(node, {"volume", "map", "vol"}).code == 0; }));
   const size_t leading = leader();
   const Node& slow = nodes_[leading];
   slow_down(slow, "log.append", 30'000);

@@ -32,7 +32,7 @@ TEST_F(MgmtProgress, Start_BrickDoesNotCome_IsSaidOnATerminalAlone) {
   run(node, {"volume", "stop", "vol"});
   fs::rename(node.brick("vol-brick"), node.brick("elsewhere"));
   const std::string person = top_ + "/person", program = top_ + "/program", json = top_ + "/json";
-  const pid_t waiting = on_terminal(node, "volume start vol", person), silent = on_terminal(node, "--mode=script volume start vol force", program),
+  const pid_t waiting = on_terminal(node, "volume start vol force", person), silent = on_terminal(node, "--mode=script volume start vol force", program),
               structured = on_terminal(node, "--json volume start vol force", json);
   EXPECT_TRUE(eventually([&] { return has(person, "\rvolume start: vol: 0 of 1 bricks are up, waiting for "); })) << slurp(person);
   fs::rename(node.brick("elsewhere"), node.brick("vol-brick"));
